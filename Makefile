@@ -1,0 +1,50 @@
+# Every target does its own set-up: a virtual environment in .venv, and the system's packages when root.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYX := $(wildcard proxy/dataplane/*.pyx proxy/dataplane/*.pxd)
+
+.PHONY: demo test check bench bench-smoke test-asan build format clean help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(VENV)/.ready: pyproject.toml setup.py scripts/setup
+	@scripts/setup $(PYTHON) $(VENV)
+	@touch $@
+
+$(VENV)/.built: $(VENV)/.ready $(PYX)
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@touch $@
+
+build: $(VENV)/.built ## Set up the environment and compile the data plane
+
+demo: build ## Show the problem and the cure on real gRPC traffic (about a minute)
+	@$(BIN)/meshctl demo
+
+test: build ## Run the tests (under ten minutes)
+	@$(BIN)/python -m pytest
+
+check: build ## Format check, lint, types, import layers
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/cython-lint proxy/dataplane
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: build ## Format the Python code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: build ## Measure the proxy beside its peers (about half an hour)
+	@$(BIN)/python -m benchmarks
+
+bench-smoke: build ## Run each benchmark for a second; asserts no timing
+	@$(BIN)/python -m benchmarks --smoke
+
+test-asan: $(VENV)/.ready ## Run the tests on an AddressSanitizer build of the data plane
+	@scripts/test-asan $(VENV)
+
+clean: ## Remove what was built
+	rm -rf build $(VENV) proxy/dataplane/*.so *.egg-info

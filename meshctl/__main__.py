@@ -1,0 +1,163 @@
+"""The command line: `meshctl proxy`, `meshctl demo`, `meshctl version`.
+
+Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
+called, so that none pays for another. What the commands do is not known here.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import click
+
+from proxy.config import ClusterConfig, Config, ConfigError, MatchConfig, RouteConfig, load
+
+PROGRAM = "meshctl"
+DISTRIBUTION = "meshctl-proxy"
+EXIT_WRONG_CONFIG = 2
+
+EXIT_CODES = """\b
+Exit codes:
+  0  it did what was asked
+  1  it failed while running
+  2  wrong usage or a wrong configuration
+"""
+
+COMPLETION = """\b
+Completion of commands and options, for bash (zsh and fish likewise):
+  eval "$(_MESHCTL_COMPLETE=bash_source meshctl)"
+"""
+
+
+@click.group(epilog=f"{EXIT_CODES}\n{COMPLETION}", context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """A sidecar proxy that balances gRPC call by call.
+
+    `meshctl demo` shows the problem and the cure in about a minute.
+    """
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.option(
+    "--config", "config_option", metavar="FILE", type=click.Path(path_type=Path), help="The YAML file."
+)
+@click.option("--check", is_flag=True, help="Only say whether the file is right: a summary, or every error.")
+@click.argument("config_argument", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+def proxy(config_option: Path | None, config_argument: Path | None, check: bool) -> None:
+    """Run the proxy described by FILE, until SIGTERM.
+
+    SIGTERM drains: calls that run may finish within shutdown_grace_s; a second one stops at once. SIGHUP, or
+    a change of FILE, applies the new configuration without losing a call; a wrong one is refused.
+    """
+    if (config_option is None) == (config_argument is None):
+        raise click.UsageError("Name one configuration file: --config FILE, or FILE alone.")
+    path = config_option or config_argument
+    assert path is not None
+    if check:
+        sys.exit(check_config(path))
+    from proxy.app import main as run_proxy
+
+    sys.exit(run_proxy(path))
+
+
+@cli.command(epilog=EXIT_CODES.replace("did what was asked", "showed what it promises"))
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+def demo(keep: bool) -> None:
+    """Show on real gRPC traffic what the proxy is for.
+
+    An emoji voting application runs on loopback with three voting pods: first balanced by connection, then by
+    call through the proxy; then one pod becomes slow, and one is killed and comes back.
+    """
+    try:
+        from meshctl.demo import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in ("grpc", "google", "rich"):
+            raise
+        raise click.ClickException(
+            f"The demo needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[demo]'"
+        ) from error
+    sys.exit(run(keep=keep))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version of meshctl and of Python."""
+    try:
+        number = installed_version(DISTRIBUTION)
+    except PackageNotFoundError:
+        number = "(not installed, run from its source)"
+    click.echo(f"{PROGRAM} {number}, Python {platform.python_version()}")
+
+
+def check_config(path: Path) -> int:
+    """Prints whether a configuration file is right; returns the exit code."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        for line in error.errors:
+            click.echo(f"{path}: {line}", err=True)
+        return EXIT_WRONG_CONFIG
+    click.echo(f"{path}: ok")
+    for line in summary(config):
+        click.echo(line)
+    return 0
+
+
+def summary(config: Config) -> list[str]:
+    """What a configuration holds, in aligned lines."""
+    named = {name for route in config.routes for name, _ in route.targets}
+    listeners = [(item.name, str(item.address)) for item in config.listeners]
+    clusters = [
+        (item.name, item.balancer, _source(item) + ("" if item.name in named else " (no route leads here)"))
+        for item in config.clusters
+    ]
+    routes = [(_calls(route.match), "->", _targets(route)) for route in config.routes]
+    return [
+        f"admin: {config.admin.address}",
+        *_table("listeners", listeners),
+        *_table("clusters", clusters),
+        *_table("routes", routes),
+    ]
+
+
+def _source(cluster: ClusterConfig) -> str:
+    if cluster.dns is not None:
+        return f"dns {cluster.dns.name}:{cluster.dns.port}"
+    count = len(cluster.static.endpoints) if cluster.static is not None else 0
+    return f"static, {count} endpoint{'' if count == 1 else 's'}"
+
+
+def _calls(match: MatchConfig) -> str:
+    """The calls a route takes, as "authority/path"."""
+    if match.service is not None:
+        path = f"/{match.service}/{match.method or '*'}"
+    else:
+        path = f"{match.path_prefix or '/'}*"
+    return f"{match.authority or '*'}{path}"
+
+
+def _targets(route: RouteConfig) -> str:
+    if route.cluster is not None:
+        return route.cluster
+    return ", ".join(f"{name} {weight}" for name, weight in route.targets)
+
+
+def _table(title: str, rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{title}: {len(rows)}",
+        *("  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows),
+    ]
+
+
+def main() -> None:
+    """The entry point."""
+    cli(prog_name=PROGRAM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`python -m proxy --config proxy.yaml`: the sidecar without the command line's other commands.
+
+Parses two options by hand: a sidecar's start imports no more than it needs.
+"""
+
+import sys
+
+from proxy.app import main
+
+USAGE = "usage: python -m proxy --config FILE"
+
+
+def run(arguments: list[str]) -> int:
+    """Returns the process's exit status: 0, or 2 for wrong usage or a wrong configuration."""
+    if arguments in (["-h"], ["--help"]):
+        print(USAGE)
+        return 0
+    if len(arguments) == 1 and arguments[0].startswith("--config="):
+        arguments = ["--config", arguments[0].removeprefix("--config=")]
+    if len(arguments) != 2 or arguments[0] != "--config":
+        print(USAGE, file=sys.stderr)
+        return 2
+    return main(arguments[1])
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

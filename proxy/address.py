@@ -1,0 +1,67 @@
+"""Socket addresses and DNS names as the configuration writes them.
+
+Only their form is checked: nothing is resolved, opened or bound. An address is always an IP address, so that
+reading a configuration never waits for DNS; host names have their own key.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.schema import INVALID, Check, Errors, described, text
+
+_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """An IP address and a port; text form "127.0.0.1:4140" or "[::1]:4140"."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def ip_address(host: str) -> str | None:
+    """`host` in its shortest form if it is an IPv4 or IPv6 address, else None."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_ntop(family, socket.inet_pton(family, host))
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def address(*, lowest_port: int = 1, default_port: int | None = None, hint: str = "") -> Check:
+    """A check: text "ip:port" that becomes a `SocketAddress`; without a default the port must be there."""
+    example = "127.0.0.1:4140 or [::1]:4140" if default_port is None else "10.96.0.10 or 10.96.0.10:53"
+    meaning = f"an IP address and a port from {lowest_port} to 65535 in quotes, like {example}"
+
+    def check(value: object, path: str, errors: Errors) -> Any:
+        if isinstance(value, str):
+            if default_port is not None and (bare := ip_address(value)):
+                return SocketAddress(bare, default_port)
+            found = re.fullmatch(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", value)
+            host = ip_address(found[1] or found[2]) if found else None
+            if found and host and lowest_port <= int(found[3]) <= 65535:
+                return SocketAddress(host, int(found[3]))
+        errors.add(path, f"must be {meaning}, not {described(value)}{hint}")
+        return INVALID
+
+    return check
+
+
+def dns_name(value: object, path: str, errors: Errors) -> Any:
+    """A check: a DNS name of at most 253 characters in labels of at most 63 (RFC 1035, section 2.3.4)."""
+    if isinstance(value, str) and ip_address(value):
+        errors.add(path, f"is the IP address {value}; list it under `static` instead of `dns`")
+        return INVALID
+    return text(
+        rf"(?=.{{1,254}}\Z){_LABEL}(\.{_LABEL})*\.?",
+        "a full DNS name like voting.emojivote.svc.cluster.local",
+    )(value, path, errors)

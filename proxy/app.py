@@ -1,0 +1,301 @@
+"""The proxy, written out once from top to bottom: the one place that wires everything together.
+
+    Listener -> DownstreamSession -> Router -> Cluster -> Balancer -> Endpoint -> UpstreamSession
+                                                 ^ resolvers (discovery)      ^ Dialer
+
+Owns the order of starting, reloading and stopping. Every other module is handed what it needs and knows no more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from proxy.admin.access_log import AccessLog
+from proxy.admin.exposition import Exposition
+from proxy.admin.metrics import PlaneCollector, this_build
+from proxy.admin.server import AdminServer
+from proxy.config import ClusterConfig, Config, ConfigError, load
+from proxy.dataplane import BUCKETS_S, Cluster, DataPlane, DownstreamSession, Limits, Router, libnghttp2_version
+from proxy.discovery import Add, DoesNotExist, Remove, Reset, make_resolver
+from proxy.net.dialer import Dialer
+from proxy.net.listener import Listener
+from proxy.routes import route_table
+
+log = logging.getLogger("meshctl")
+
+LATE_ARRIVALS_S = 5.0  # how long connections are still accepted after SIGTERM: endpoints lists lag behind
+WATCH_EVERY_S = 1.0
+
+
+class Proxy:
+    """A running proxy. `run` returns when it has drained."""
+
+    def __init__(self, path: str, config: Config) -> None:
+        self._path = path
+        self._config = config
+        limits = config.limits
+        self.plane = DataPlane(
+            asyncio.get_running_loop(),
+            limits=Limits(
+                max_header_fields=limits.max_header_fields,
+                max_header_list_bytes=limits.max_header_list_bytes,
+                max_concurrent_streams=limits.max_concurrent_streams,
+                header_timeout_s=limits.header_timeout_s,
+            ),
+        )
+        self._dialer = Dialer(self.plane)
+        self._resolving: dict[str, asyncio.Task[None]] = {}
+        self._clusters: dict[str, tuple[ClusterConfig, Cluster]] = {}
+        self._router = Router(self.plane, lambda *_: None)
+        self._listeners: dict[str, Listener] = {}
+        self._collector = PlaneCollector(self, BUCKETS_S, this_build(libnghttp2_version()))
+        self._admin = AdminServer(self, Exposition(self._collector))
+        self._access_log: AccessLog | None = None
+        self._stopping = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    # ---- what the admin server shows ----
+
+    clusters = property(lambda self: self.plane.clusters)
+    cuts = property(lambda self: self.plane.cuts)
+    faults = property(lambda self: self.plane.faults)
+    downstream_connections = property(lambda self: self.plane.downstream_connections)
+
+    def call_stats(self) -> list[Any]:
+        """The data plane's counters, those of calls that matched no route among them."""
+        return [*self.plane.call_stats(), *self._router.call_stats()]
+
+    def now_s(self) -> float:
+        return float(self.plane.now_s())
+
+    def config(self) -> Mapping[str, Any]:
+        return self._config.as_dict()
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready when the listeners are bound and every cluster's resolver has spoken (semantics: 13)."""
+        if self._stopping.is_set():
+            return False, "shutting down"
+        silent = [name for name, (_, cluster) in self._clusters.items() if cluster.exists is None]
+        return (False, f"no word yet about the endpoints of {', '.join(silent)}") if silent else (True, "")
+
+    def shutdown(self) -> None:
+        """Begin to drain; the second time, stop at once."""
+        if self._stopping.is_set():
+            self._at_once.set()
+        self._stopping.set()
+
+    # ---- start ----
+
+    async def run(self) -> None:
+        """Start, serve until told to stop, drain."""
+        loop = asyncio.get_running_loop()
+        self._bind(self._config)
+        await self._admin.start(self._config.admin.address.host, self._config.admin.address.port)
+        self._apply(self._config)
+        for name, listener in self._listeners.items():
+            await self._listen(name, listener)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.shutdown)
+        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+        log.info("admin on %s", self._admin.address)
+        watching = loop.create_task(self._watch())
+        try:
+            await self._stopping.wait()
+            await self._drain()
+        finally:
+            watching.cancel()
+            await self._stop()
+
+    def _bind(self, config: Config) -> None:
+        """Bind the listeners that are new. Raises OSError, with none of them left bound."""
+        bound: dict[str, Listener] = {}
+        try:
+            for wanted in config.listeners:
+                if wanted.name not in self._listeners:
+                    bound[wanted.name] = Listener.bind(wanted.name, wanted.address.host, wanted.address.port)
+        except OSError:
+            for listener in bound.values():
+                listener.stop()
+            raise
+        self._listeners.update(bound)
+
+    async def _listen(self, name: str, listener: Listener) -> None:
+        await listener.start(lambda: DownstreamSession(self._router, name))
+        log.info("listener %s on %s", name, listener.address)
+
+    # ---- configuration ----
+
+    def _apply(self, config: Config) -> None:
+        """Make the clusters and routes those of `config`; what did not change is not touched."""
+        wanted = {cluster.name: cluster for cluster in config.clusters}
+        for cluster_config in wanted.values():
+            self._apply_cluster(cluster_config)
+        table = {name: cluster for name, (_, cluster) in self._clusters.items()}
+        self._router.replace(route_table(config.routes, table))
+        for name in [name for name in self._clusters if name not in wanted]:
+            self._resolving.pop(name).cancel()
+            _, cluster = self._clusters.pop(name)
+            self.plane.turn(cluster.close)
+        self._apply_access_log(config)
+        self._config = config
+
+    def _apply_cluster(self, config: ClusterConfig) -> None:
+        settings = {
+            "balancer": config.balancer,
+            "failfast_s": config.failfast_s,
+            "max_pending": config.max_pending,
+            "max_connections_per_endpoint": config.max_connections_per_endpoint,
+            "connect_timeout_s": config.connect_timeout_s,
+            "decay_s": config.ewma.decay_s,
+            "initial_s": config.ewma.initial_s,
+            "failure_penalty_s": config.ewma.failure_penalty_s,
+        }
+        old, cluster = self._clusters.get(config.name, (None, None))
+        if old == config:
+            return
+        if cluster is None:
+            cluster = Cluster(self.plane, config.name, **settings)
+        else:
+            cluster.configure(**settings)
+        self._clusters[config.name] = (config, cluster)
+        if old is None or (old.static, old.dns) != (config.static, config.dns):
+            if old is not None:
+                self._resolving[config.name].cancel()
+            task = asyncio.get_running_loop().create_task(self._resolve(config, cluster))
+            self._resolving[config.name] = task
+
+    def _apply_access_log(self, config: Config) -> None:
+        path = config.access_log.path if config.access_log else None
+        if self._access_log is not None and path == self._access_log.path:
+            return
+        if self._access_log is not None:
+            self._access_log.close()
+            self._access_log = None
+        if path is not None:
+            self._access_log = AccessLog(self.plane, path)
+            self._access_log.start()
+
+    async def _resolve(self, config: ClusterConfig, cluster: Cluster) -> None:
+        """Carry one resolver's updates to its cluster."""
+        async for update in make_resolver(config).updates():
+            match update:
+                case Reset(endpoints):
+                    self.plane.turn(cluster.reset, endpoints)
+                case Add(endpoints):
+                    self.plane.turn(cluster.add, endpoints)
+                case Remove(endpoints):
+                    self.plane.turn(cluster.remove, endpoints)
+                case DoesNotExist():
+                    self.plane.turn(cluster.does_not_exist)
+
+    # ---- reload ----
+
+    def _hangup(self) -> None:
+        if self._access_log is not None:
+            self._access_log.reopen()
+        self._reload()
+
+    def _reload(self) -> None:
+        """Read the file again; one that is wrong is refused as a whole, and the old one stays."""
+        old = set(self._listeners)
+        try:
+            config = load(self._path)
+            self._bind(config)
+        except (ConfigError, OSError) as error:
+            self._collector.count_reload("failure")
+            for line in error.errors if isinstance(error, ConfigError) else [str(error)]:
+                log.error("configuration refused: %s", line)
+            return
+        self._apply(config)
+        names = {listener.name for listener in config.listeners}
+        for name in old - names:
+            self._listeners.pop(name).stop()
+        for name in names - old:
+            task = asyncio.get_running_loop().create_task(self._listen(name, self._listeners[name]))
+            self._resolving[f"listener {name}"] = task
+        self._collector.count_reload("success")
+        log.info("configuration applied")
+
+    async def _watch(self) -> None:
+        """Notice that the file changed, by what `stat` says: works for ConfigMaps, whose files are swapped links."""
+        seen = _identity(self._path)
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            now = _identity(self._path)
+            if now != seen and now is not None:
+                seen = now
+                self._reload()
+
+    # ---- stop ----
+
+    async def _drain(self) -> None:
+        """Promise nothing new, finish what runs, still take late arrivals for a while (semantics: 5 and 13)."""
+        log.info("draining: %d calls in flight", self.plane.calls)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        deadline = begun + self._config.shutdown_grace_s
+        while not self._at_once.is_set() and loop.time() < deadline:
+            for session in list(self.plane.downstreams):
+                session.drain()
+            quiet = not self.plane.downstreams
+            if quiet and (self.plane.calls == 0) and loop.time() - begun >= min(
+                LATE_ARRIVALS_S, self._config.shutdown_grace_s
+            ):
+                break
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await self._at_once.wait()
+
+    async def _stop(self) -> None:
+        for listener in self._listeners.values():
+            listener.stop()
+        for session in list(self.plane.downstreams):
+            session.close()
+        self._dialer.close()
+        for task in self._resolving.values():
+            task.cancel()
+        for _, cluster in self._clusters.values():
+            self.plane.turn(cluster.close)
+        if self._access_log is not None:
+            self._access_log.close()
+        await self._admin.stop()
+        log.info("stopped")
+
+
+def _identity(path: str) -> tuple[int, int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def main(path: str | os.PathLike[str]) -> int:
+    """Run the proxy of a configuration file; returns the exit status: 0, 1 for a failed start, 2 for a wrong file."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        config = load(path)
+    except ConfigError as error:
+        for line in error.errors:
+            print(f"{path}: {line}", file=sys.stderr)
+        return 2
+
+    async def serve() -> None:
+        await Proxy(str(path), config).run()
+
+    try:
+        uvloop.run(serve())
+    except OSError as error:
+        print(f"meshctl: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0

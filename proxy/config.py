@@ -1,0 +1,276 @@
+"""The proxy's configuration: frozen records built from YAML and the environment.
+
+`load` and `parse` either return a whole, valid `Config` or raise `ConfigError` with every error found, each
+beginning with its key path. Reading has no side effects: nothing is opened, resolved or bound, so a running
+proxy can try a new file and keep its old configuration. Key names carry their unit (`_s` seconds, `_bytes`).
+
+Must not know how any of it is used. `docs/configuration.md` describes every key; a test keeps it complete.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy import overrides, yamltree
+from proxy.address import SocketAddress, address, dns_name
+from proxy.schema import (
+    INVALID,
+    Errors,
+    Problem,
+    below,
+    choice,
+    integer,
+    items,
+    key,
+    number,
+    pairs,
+    plain,
+    record,
+    repeated,
+    section,
+    suggestion,
+    text,
+)
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; `errors` has one line for each thing that is wrong."""
+
+    def __init__(self, errors: tuple[str, ...]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+_name = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name of at most 100 letters, digits, '-', '_' and '.'")
+
+
+@record
+class AdminConfig:
+    """Where metrics, health and the other admin pages are served."""
+
+    address: SocketAddress = key(address(), default=SocketAddress("127.0.0.1", 4191), render=str)
+
+
+@record
+class AccessLogConfig:
+    """Where the access log goes: "-" is stdout, anything else a file."""
+
+    path: str = key(text(r"[^\0]+", '"-" for stdout or the path of a file'))
+
+
+@record
+class LimitsConfig:
+    """Bounds on what one downstream connection may ask for."""
+
+    max_header_fields: int = key(integer(1, 10_000), default=100)
+    max_header_list_bytes: int = key(integer(1024, 16 * 2**20), default=65_536)
+    max_concurrent_streams: int = key(integer(1, 1_000_000), default=1000)
+    header_timeout_s: float = key(number(0.1, 3600), default=10.0)
+
+
+@record
+class ListenerConfig:
+    """A socket that accepts downstream connections; port 0 lets the system choose one."""
+
+    name: str = key(_name)
+    address: SocketAddress = key(address(lowest_port=0), render=str)
+
+
+@record
+class EwmaConfig:
+    """The numbers of the peak EWMA balancer."""
+
+    decay_s: float = key(number(0.001, 3600), default=10.0)
+    initial_s: float = key(number(0.000001, 60), default=0.03)
+    failure_penalty_s: float = key(number(0, 3600), default=5.0)
+
+
+@record
+class StaticEndpoint:
+    """One endpoint written in the file."""
+
+    address: SocketAddress = key(address(hint="; for a host name use `dns` instead of `static`"), render=str)
+    weight: int = key(integer(1, 1000), default=1)
+    pod: str = key(text(r"[!-~]{0,253}", "a pod's name"), default="")
+
+
+@record
+class StaticConfig:
+    """Endpoints written in the file; an empty list is a service without endpoints."""
+
+    endpoints: tuple[StaticEndpoint, ...] = key(items(section(StaticEndpoint)))
+
+    def problems(self) -> Iterator[Problem]:
+        for index, first, value in repeated(self.endpoints, "address"):
+            yield (
+                f"endpoints[{index}].address",
+                f"{value} is endpoints[{first}] already; remove one of the two",
+            )
+
+
+@record
+class DnsConfig:
+    """Endpoints found by DNS: every A and AAAA record of `name` is one, at `port`."""
+
+    name: str = key(dns_name)
+    port: int = key(integer(1, 65_535))
+    min_refresh_s: float = key(number(0.1, 86_400), default=1.0)
+    max_refresh_s: float = key(number(0.1, 86_400), default=30.0)
+    nameservers: tuple[SocketAddress, ...] = key(
+        items(address(default_port=53)),
+        default=(),
+        render=lambda servers: [str(server) for server in servers],
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if self.min_refresh_s > self.max_refresh_s:
+            yield "min_refresh_s", f"must not be above max_refresh_s, which is {self.max_refresh_s:g}"
+
+
+@record
+class ClusterConfig:
+    """A service's endpoints, how one is picked and how it is connected to; `static` or `dns` is set."""
+
+    name: str = key(_name)
+    balancer: str = key(choice("peak_ewma", "least_request", "round_robin", "random"), default="peak_ewma")
+    connect_timeout_s: float = key(number(0.001, 600), default=1.0)
+    failfast_s: float = key(number(0, 3600), default=3.0)
+    max_pending: int = key(integer(0, 1_000_000), default=100)
+    max_connections_per_endpoint: int = key(integer(1, 1000), default=10)
+    ewma: EwmaConfig = key(section(EwmaConfig), default=EwmaConfig())
+    static: StaticConfig | None = key(section(StaticConfig), default=None)
+    dns: DnsConfig | None = key(section(DnsConfig), default=None)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.static is None and self.dns is None:
+            yield "", "has no source of endpoints; add `static` or `dns`"
+        if self.static is not None and self.dns is not None:
+            yield "", "has both `static` and `dns`; keep one of them"
+
+
+@record
+class MatchConfig:
+    """Which calls a route takes: those for which every key given here holds; none given: all."""
+
+    authority: str | None = key(
+        text(r"[!-.0-?A-~]+", "a host, with its port if clients send one, like voting.example:8080"),
+        default=None,
+    )
+    path_prefix: str | None = key(
+        text(r"/[!-\"$->@-~]*", "a path that begins with / (no ? and #)"), default=None
+    )
+    service: str | None = key(
+        text(
+            r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
+            "a gRPC service with its package, like emojivoto.v1.VotingService",
+        ),
+        default=None,
+    )
+    method: str | None = key(text(r"[A-Za-z_][A-Za-z0-9_]*", "a gRPC method's name, like Vote"), default=None)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.path_prefix is not None and (self.service is not None or self.method is not None):
+            yield "path_prefix", "cannot stand beside service or method; keep one of the two ways"
+        if self.method is not None and self.service is None:
+            yield "method", "needs `service` beside it"
+
+
+@record
+class RouteConfig:
+    """Sends the calls that match to one cluster, or to several by weight; the first route to match wins."""
+
+    match: MatchConfig = key(section(MatchConfig), default=MatchConfig())
+    cluster: str | None = key(_name, default=None)
+    clusters: tuple[tuple[str, int], ...] | None = key(pairs(integer(0, 10_000)), default=None, render=dict)
+    timeout_s: float | None = key(number(0.001, 86_400), default=None)
+
+    @property
+    def targets(self) -> tuple[tuple[str, int], ...]:
+        """(cluster, weight) for each cluster, in whichever way the file names them; one weight is above 0."""
+        return self.clusters or ((self.cluster or "", 1),)
+
+    def problems(self) -> Iterator[Problem]:
+        if self.cluster is None and self.clusters is None:
+            yield "", "leads nowhere; add `cluster` or `clusters`"
+        if self.cluster is not None and self.clusters is not None:
+            yield "", "has both `cluster` and `clusters`; keep one of them"
+        weights = [weight for _, weight in self.clusters or ()]
+        if weights and not any(weights):
+            yield "clusters", "all weights are 0; give one cluster a weight above 0"
+
+
+@record
+class Config:
+    """The whole configuration."""
+
+    admin: AdminConfig = key(section(AdminConfig), default=AdminConfig())
+    access_log: AccessLogConfig | None = key(section(AccessLogConfig), default=None)
+    shutdown_grace_s: float = key(number(0, 86_400), default=30.0)
+    limits: LimitsConfig = key(section(LimitsConfig), default=LimitsConfig())
+    listeners: tuple[ListenerConfig, ...] = key(items(section(ListenerConfig), at_least=1))
+    clusters: tuple[ClusterConfig, ...] = key(items(section(ClusterConfig), at_least=1))
+    routes: tuple[RouteConfig, ...] = key(items(section(RouteConfig), at_least=1))
+
+    def problems(self) -> Iterator[Problem]:
+        for kind, entries in (("listeners", self.listeners), ("clusters", self.clusters)):
+            for index, first, name in repeated(entries, "name"):
+                yield (
+                    f"{kind}[{index}].name",
+                    f"{name!r} is the name of {kind}[{first}] already; choose another",
+                )
+        for index, first, place in repeated(self.listeners, "address"):
+            if place.port:
+                yield (
+                    f"listeners[{index}].address",
+                    f"{place} is listeners[{first}] already; choose another port",
+                )
+        for index, listener in enumerate(self.listeners):
+            if listener.address is not INVALID and listener.address == self.admin.address:
+                yield (
+                    f"listeners[{index}].address",
+                    f"{listener.address} is the admin address; choose another port",
+                )
+        known = [cluster.name for cluster in self.clusters if cluster.name is not INVALID]
+        for index, route in enumerate(self.routes):
+            named = [("cluster", route.cluster)] if route.cluster is not None else []
+            named += [(below("clusters", name), name) for name, _ in route.clusters or ()]
+            for place, name in named:
+                if name is not INVALID and name not in known and self.clusters is not INVALID:
+                    yield (
+                        f"routes[{index}].{place}",
+                        f"no cluster is called {name!r}; {suggestion(name, known)}",
+                    )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The configuration in the shape of the file, defaults filled in, ready for JSON."""
+        result: dict[str, Any] = plain(self)
+        return result
+
+
+def load(path: str | os.PathLike[str], environment: Mapping[str, str] | None = None) -> Config:
+    """Reads a file (UTF-8) and the environment (the process's own if not given); raises ConfigError."""
+    try:
+        content = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError((f"file: cannot be read: {error.strerror or error}",)) from error
+    except ValueError as error:
+        raise ConfigError((f"file: is not UTF-8 text: {error}",)) from error
+    return parse(content, os.environ if environment is None else environment)
+
+
+def parse(content: str, environment: Mapping[str, str] | None = None) -> Config:
+    """Makes a Config of YAML text and, if given, the overrides in an environment; raises ConfigError."""
+    given = overrides.present(environment or {})
+    errors = Errors(origins={path: given[path].variable for path in given})
+    tree = yamltree.read(content, errors)
+    if tree is None:
+        errors.add("", "is empty; it needs listeners, clusters and routes")
+    elif tree is not INVALID:
+        config = section(Config)(overrides.applied(tree, given), "", errors)
+    if errors.lines:
+        raise ConfigError(tuple(errors.lines))
+    assert isinstance(config, Config)
+    return config

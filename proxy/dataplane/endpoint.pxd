@@ -1,0 +1,41 @@
+from libc.stdint cimport uint64_t
+
+from proxy.dataplane.plane cimport DataPlane
+from proxy.dataplane.session cimport Session
+from proxy.dataplane.stats cimport CallStats, Labels
+
+
+cdef class Pool:
+    """What an endpoint needs to know of its cluster."""
+    cdef readonly DataPlane plane
+    cdef readonly str name
+    cdef double decay_s, initial_s, penalty_s
+    cdef readonly int max_connections
+    cdef bint has_waiters(self) noexcept
+    cdef void endpoint_ready(self, Endpoint endpoint) noexcept
+    cdef void endpoint_room(self, Endpoint endpoint) noexcept
+    cdef void endpoint_unready(self, Endpoint endpoint) noexcept
+
+
+cdef class Endpoint:
+    cdef readonly Pool cluster
+    cdef readonly str host, address, pod, uid
+    cdef readonly int port, weight
+    cdef readonly list sessions         # that take new calls
+    cdef readonly int connections       # established, those that take no new calls among them
+    cdef readonly int target            # connections wanted
+    cdef public int connecting          # dials under way
+    cdef readonly long in_flight, calls, failures, connect_failures
+    cdef readonly str last_error        # of the last failed dial; None once connected
+    cdef readonly bint removed
+    cdef double cost, cost_at           # the moving average (seconds) and when it was last brought up to date
+    cdef readonly dict stats            # Labels -> CallStats
+
+    cdef double cost_now(self, double now) noexcept
+    cdef void observe(self, double sample, double now) noexcept
+    cdef Session session_with_room(self)
+    cdef void want_more(self) noexcept
+    cdef void session_ready(self, Session session) noexcept
+    cdef void session_retired(self, Session session) noexcept
+    cdef void session_closed(self, Session session) noexcept
+    cdef CallStats stats_of(self, Labels labels)

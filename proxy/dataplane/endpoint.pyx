@@ -1,0 +1,145 @@
+"""One pod of a cluster: its connections, its moving average, its counters.
+
+Whoever dials (proxy/net/dialer.py) is told through the plane that a connection is wanted, and asks `missing`. Does not
+choose anything: that is the cluster's balancer.
+"""
+
+from libc.math cimport exp
+
+from proxy.dataplane.plane cimport DataPlane
+from proxy.dataplane.session cimport Session
+from proxy.dataplane.stats cimport CallStats, Labels, stats_for
+
+
+cdef class Pool:
+    cdef bint has_waiters(self) noexcept:
+        return False
+
+    cdef void endpoint_ready(self, Endpoint endpoint) noexcept:
+        """It takes calls now."""
+
+    cdef void endpoint_room(self, Endpoint endpoint) noexcept:
+        """A ready endpoint that was at its limit can take one more call."""
+
+    cdef void endpoint_unready(self, Endpoint endpoint) noexcept:
+        """It takes no more calls."""
+
+
+cdef class Endpoint:
+    def __init__(self, Pool cluster, str host, int port, int weight=1, str pod="", str uid=""):
+        self.cluster = cluster
+        self.host = host
+        self.port = port
+        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.weight = weight
+        self.pod = pod
+        self.uid = uid
+        self.sessions = []
+        self.target = 1
+        self.cost = cluster.initial_s
+        self.cost_at = cluster.plane.now
+        self.stats = {}
+
+    @property
+    def ready(self):
+        return len(self.sessions) > 0
+
+    @property
+    def state(self):
+        if self.removed:
+            return "draining"
+        if self.sessions:
+            return "ready"
+        return "backoff" if self.last_error is not None else "connecting"
+
+    @property
+    def ewma_s(self):
+        """The moving average of response times in seconds, as of now."""
+        return self.cost_now(self.cluster.plane.now_s())
+
+    @property
+    def missing(self):
+        """Connections still to be dialled."""
+        return 0 if self.removed else max(self.target - len(self.sessions) - self.connecting, 0)
+
+    # ---- peak EWMA (design: Peak EWMA, precisely) ----
+
+    cdef double cost_now(self, double now) noexcept:
+        """The average decays while nothing is measured, so that a pod that was slow is tried again."""
+        return self.cost * exp((self.cost_at - now) / self.cluster.decay_s) if now > self.cost_at else self.cost
+
+    cdef void observe(self, double sample, double now) noexcept:
+        """A sample above the average replaces it at once; one below pulls it down by the time that has passed."""
+        cdef double kept
+        if sample > self.cost_now(now):
+            self.cost = sample
+        else:
+            kept = exp((self.cost_at - now) / self.cluster.decay_s) if now > self.cost_at else 1.0
+            self.cost = self.cost * kept + sample * (1.0 - kept)
+        self.cost_at = now
+
+    def set_cost(self, double seconds):
+        """Start the average somewhere: a new endpoint begins at its peers' median."""
+        self.cost = seconds
+        self.cost_at = self.cluster.plane.now
+
+    def set_weight(self, int weight):
+        self.weight = weight
+
+    # ---- connections ----
+
+    cdef Session session_with_room(self):
+        """The first connection that can carry one more call: later ones are only filled when it is full."""
+        cdef Session session
+        for session in self.sessions:
+            if len(session.calls) < session.capacity:
+                return session
+        return None
+
+    cdef void want_more(self) noexcept:
+        """All connections are full: dial another, one at a time."""
+        if self.connecting == 0 and not self.removed and self.target <= len(self.sessions) \
+                and self.target < self.cluster.max_connections:
+            self.target += 1
+            self.cluster.plane.want_dial(self)
+
+    cdef void session_ready(self, Session session) noexcept:
+        self.connections += 1
+        self.last_error = None
+        if self.removed:
+            session.retire()
+            return
+        self.sessions.append(session)
+        if len(self.sessions) == 1:
+            self.cluster.endpoint_ready(self)
+        else:
+            self.cluster.endpoint_room(self)
+
+    cdef void session_retired(self, Session session) noexcept:
+        """It takes no new calls (GOAWAY, stream ids used up); a replacement is dialled at once."""
+        if session in self.sessions:
+            self.sessions.remove(session)
+            if not self.sessions:
+                self.cluster.endpoint_unready(self)
+            if not self.removed:
+                # Extra connections are for a load that may be over: only the first is always replaced.
+                self.target = max(1, len(self.sessions))
+                self.cluster.plane.want_dial(self)
+
+    cdef void session_closed(self, Session session) noexcept:
+        self.connections -= 1
+        self.session_retired(session)
+
+    def dial_failed(self, str why):
+        """A connection could not be made; the dialer tries again later."""
+        self.connect_failures += 1
+        self.last_error = why
+
+    def remove(self):
+        """It is no endpoint any more: no new calls, those that run go on (the grace period bounds them)."""
+        self.removed = True
+        for session in list(self.sessions):
+            session.retire()
+
+    cdef CallStats stats_of(self, Labels labels):
+        return stats_for(self.stats, labels, self.cluster.name, self.address, self.pod)

@@ -1,0 +1,27 @@
+from proxy.dataplane.cluster cimport Cluster
+from proxy.dataplane.headers cimport HeaderBlock
+from proxy.dataplane.plane cimport DataPlane
+from proxy.dataplane.stats cimport CallStats, Labels
+
+
+cdef class Route:
+    """Where calls of one authority and path go."""
+    cdef tuple clusters         # Clusters; none: no route
+    cdef tuple totals           # running sums of their weights
+    cdef double timeout_s       # -1: none
+    cdef readonly Labels labels
+    cdef bint found
+
+    cdef Cluster choose(self, DataPlane plane)
+
+
+cdef class Router:
+    cdef readonly DataPlane plane
+    cdef dict cache             # authority and path -> Route
+    cdef dict labels            # (authority, method) -> Labels
+    cdef set authorities, methods
+    cdef object resolve
+    cdef dict stats             # calls that matched no route
+
+    cdef Route find(self, HeaderBlock block)
+    cdef CallStats stats_of(self, Labels labels)

@@ -1,0 +1,103 @@
+"""An HTTP/2 connection to an endpoint: the client's side. Ready when the peer's SETTINGS are there (RFC 9113, 3.4)."""
+
+from libc.stdint cimport int32_t, uint32_t
+
+from proxy.dataplane.call cimport Call
+from proxy.dataplane.endpoint cimport Endpoint
+from proxy.dataplane.headers cimport RESPONSE, TRAILERS, HeaderBlock, Kind
+from proxy.dataplane.nghttp2 cimport *
+from proxy.dataplane.plane cimport DataPlane
+from proxy.dataplane.session cimport Session
+
+cdef enum:
+    GRACE_S = 30        # how long a connection that takes no new calls may finish those that run
+
+
+cdef class UpstreamSession(Session):
+    """`on_ready(session, error)` is called once: error is None when the session takes calls, else why it never will."""
+
+    def __init__(self, DataPlane plane, Endpoint endpoint, on_ready):
+        self.plane = plane
+        self.target = endpoint
+        self.on_ready = on_ready
+
+    cdef object endpoint(self):
+        return self.target
+
+    def opened(self):
+        self.start(False)
+        name = self.transport.get_extra_info("sockname")
+        if isinstance(name, tuple):
+            self.local = name[:2]
+            self.plane.upstream_locals.add(self.local)
+
+    cdef Kind block_kind(self, const nghttp2_frame *frame) except *:
+        cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
+        if found != NULL and (<Call> found).headers_at >= 0:
+            return TRAILERS
+        return RESPONSE
+
+    cdef int headers(self, HeaderBlock block, const nghttp2_frame *frame) except -1:
+        cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
+        if found != NULL:
+            (<Call> found).response(block, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+        return 0
+
+    cdef int other_frame(self, const nghttp2_frame *frame) except -1:
+        cdef uint32_t limit
+        if frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
+            limit = nghttp2_session_get_remote_settings(self.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+            self.capacity = min(limit, 0x7FFFFFFF)
+            if not self.is_ready:
+                self.is_ready = True
+                self.settle(None)
+                self.target.session_ready(self)
+            elif not self.retired:
+                self.target.cluster.endpoint_room(self.target)
+        elif frame.hd.type == NGHTTP2_GOAWAY:
+            # libnghttp2 closes the streams above the last id as refused, which retries them.
+            self.retire()
+        return 0
+
+    cdef void settle(self, str error):
+        if not self.settled:
+            self.settled = True
+            self.on_ready(self, error)
+
+    cpdef int retire(self) except -1:
+        if not self.retired:
+            self.retired = True
+            if self.is_ready:
+                self.target.session_retired(self)
+            if not self.want_timer and not self.ended:
+                self.want_timer = True
+                self.plane.at(self, self.plane.now + GRACE_S)
+            self.released()
+        return 0
+
+    cdef void fire(self, double now) noexcept:
+        if self.retired and not self.ended:
+            self.finish("grace period over")
+        else:
+            Session.fire(self, now)
+
+    cdef void released(self) noexcept:
+        if self.ended:
+            return
+        if self.retired:
+            if not self.calls:
+                nghttp2_session_terminate_session(self.ng, NGHTTP2_NO_ERROR)
+                self.touch()
+        elif self.target.cluster.has_waiters():
+            self.target.cluster.endpoint_room(self.target)
+
+    cdef int lose_calls(self) except -1:
+        # First out of the balancer, so that no call is retried here.
+        if self.local is not None:
+            self.plane.upstream_locals.discard(self.local)
+        self.retired = True
+        if self.is_ready:
+            self.is_ready = False
+            self.target.session_closed(self)
+        self.settle(self.why)
+        return Session.lose_calls(self)

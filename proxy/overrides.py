@@ -1,0 +1,68 @@
+"""Environment variables that override keys of the configuration file.
+
+Only single values of the whole proxy can be overridden, such as an injector sets for a pod: the variable is
+`MESHCTL_` and the key's path in capitals (`limits.header_timeout_s`: `MESHCTL_LIMITS_HEADER_TIMEOUT_S`).
+Other variables are left alone even if they begin alike, since Kubernetes sets `MESHCTL_PORT` and the like in
+every pod next to a Service called "meshctl". An empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_TEXTS: Final = ("admin.address", "access_log.path")
+_NUMBERS: Final = (
+    "shutdown_grace_s",
+    "limits.max_header_fields",
+    "limits.max_header_list_bytes",
+    "limits.max_concurrent_streams",
+    "limits.header_timeout_s",
+)
+
+VARIABLES: Final = {"MESHCTL_" + path.upper().replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS)}
+"""Environment variable -> path of the key it overrides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value from the environment and the variable it came from."""
+
+    variable: str
+    value: str | int | float
+
+
+def present(environment: Mapping[str, str]) -> dict[str, Override]:
+    """The overrides an environment holds, by key path."""
+    return {
+        path: Override(variable, _number(text) if path in _NUMBERS else text)
+        for variable, path in VARIABLES.items()
+        if (text := environment.get(variable, ""))
+    }
+
+
+def applied(tree: object, overrides: Mapping[str, Override]) -> object:
+    """A copy of a file's plain data with the overrides in it; what is no mapping stays as it is."""
+    for path, override in overrides.items():
+        tree = _with(tree, path.split("."), override.value)
+    return tree
+
+
+def _with(tree: object, path: list[str], value: object) -> object:
+    if not path:
+        return value
+    if tree is not None and not isinstance(tree, dict):
+        return tree
+    inner = tree or {}
+    return {**inner, path[0]: _with(inner.get(path[0]), path[1:], value)}
+
+
+def _number(text: str) -> int | float | str:
+    """The number a text says; the text itself, for the check to refuse, when it says none."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

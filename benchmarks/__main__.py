@@ -1,4 +1,4 @@
-"""The benchmarks' command line: which scenarios, which peers, how many rounds, and what to do with the figures."""
+"""The benchmarks' command line: which scenarios and peers, how many rounds, where the figures go."""
 
 import signal
 import sys

@@ -501,7 +501,7 @@ int main(int argc, char **argv) {
         else return 2;
     }
     if (optind != argc || port > UINT16_MAX || reply_bytes > INT32_MAX) {
-        fprintf(stderr, "%s: no argument is taken; port up to 65535, reply up to 2 GiB\n", argv[0]);
+        fprintf(stderr, "no argument is taken; port up to 65535, reply up to 2 GiB\n");
         return 2;
     }
     if (slow_delay_ns < delay_ns) slow_delay_ns = delay_ns;

@@ -92,9 +92,9 @@ def compiled() -> Path:
     BIN.mkdir(exist_ok=True)
     # Written beside and moved, so that a second benchmark never runs half a file.
     unfinished = binary.with_suffix(".new")
+    compiler = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra"]
     subprocess.run(
-        ["cc", "-std=c11", "-O2", "-Wall", "-Wextra", *_pkg_config("--cflags"), str(source)]
-        + ["-o", str(unfinished), *_pkg_config("--libs")],
+        [*compiler, *_pkg_config("--cflags"), str(source), "-o", str(unfinished), *_pkg_config("--libs")],
         check=True,
     )
     return unfinished.replace(binary)

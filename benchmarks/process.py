@@ -3,7 +3,7 @@
 Each child leads a process group of its own, so that its workers are measured and stopped with it, and so
 that Ctrl-C in the terminal reaches only the benchmark, which then stops them in order.
 CPU time comes from `/proc/PID/task/*/schedstat`, in nanoseconds: the same quantity as the user and system
-time of `/proc/PID/stat`, which counts in ticks of 10 ms. Kernels without it (CONFIG_SCHED_INFO) get the ticks.
+time of `/proc/PID/stat`, which counts in ticks of 10 ms. Kernels without it (CONFIG_SCHED_INFO) give ticks.
 The time that threads were ready but had to wait for their core tells whether something else disturbed them.
 """
 

@@ -14,13 +14,13 @@ DISTURBED_PERCENT = 2.0
 
 _HEAD = """# Benchmark results
 
-Made by `make bench`; [how to read and repeat them](../README.md). Figures are medians over the rounds, with the
-lowest and the highest in parentheses. Compare within a table; absolute times depend on the machine.
+Made by `make bench`; [how to read and repeat them](../README.md). Figures are medians over the rounds, with
+the lowest and the highest in parentheses. Compare within a table; absolute times depend on the machine.
 """
 
 
 def write(scenarios: Sequence[Scenario], directory: Path) -> Path:
-    """Writes README.md and the plot from the JSON files in the directory; scenarios without one are left out."""
+    """Writes README.md and the plot from the JSON files there; scenarios without one are left out."""
     found = {
         s.name: results.load(directory / f"{s.name}.json")
         for s in scenarios
@@ -109,8 +109,8 @@ def _notes(made: Results) -> list[str]:
     disturbed = sum(sample.values.get("waited_percent", 0) > DISTURBED_PERCENT for sample in made.samples)
     if disturbed:
         notes.append(
-            f"- In {disturbed} of {len(made.samples)} measurements the proxy waited for its core for more than "
-            f"{DISTURBED_PERCENT:.0f} % of the time: something else ran there."
+            f"- In {disturbed} of {len(made.samples)} measurements the proxy waited for its core for "
+            f"more than {DISTURBED_PERCENT:.0f} % of the time: something else ran there."
         )
     return ["Notes:\n", *notes, ""] if notes else []
 

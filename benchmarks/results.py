@@ -1,6 +1,7 @@
 """Results on disk and their statistics: one JSON file per scenario, with the machine it was made on.
 
-Medians, because a disturbed round must not count; ratios round by round, because machines drift between rounds.
+Medians, because a disturbed round must not count; ratios round by round, because machines drift between
+rounds.
 """
 
 import json

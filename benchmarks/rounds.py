@@ -1,7 +1,7 @@
 """Runs scenarios in rounds: in each round every contender once, in an order that turns from round to round.
 
-What drifts on a shared machine (clock speed, neighbours) then meets all contenders alike, and figures of one round
-may be compared even when those of two rounds may not.
+What drifts on a shared machine (clock speed, neighbours) then meets all contenders alike, and figures of one
+round may be compared even when those of two rounds may not.
 """
 
 import subprocess

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -25,6 +26,13 @@ Exit codes:
   0  it did what was asked
   1  it failed while running
   2  wrong usage or a wrong configuration
+"""
+
+DEMO_EXIT_CODES = """\b
+Exit codes:
+  0  everything it shows held
+  1  something did not hold, or it could not run
+  2  wrong usage
 """
 
 COMPLETION = """\b
@@ -64,7 +72,7 @@ def proxy(config_option: Path | None, config_argument: Path | None, check: bool)
     sys.exit(run_proxy(path))
 
 
-@cli.command(epilog=EXIT_CODES.replace("did what was asked", "showed what it promises"))
+@cli.command(epilog=DEMO_EXIT_CODES)
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 def demo(keep: bool) -> None:
     """Show on real gRPC traffic what the proxy is for.
@@ -146,7 +154,7 @@ def _targets(route: RouteConfig) -> str:
     return ", ".join(f"{name} {weight}" for name, weight in route.targets)
 
 
-def _table(title: str, rows: list[tuple[str, ...]]) -> list[str]:
+def _table(title: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         f"{title}: {len(rows)}",

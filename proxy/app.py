@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import uvloop
 
 from proxy.admin.access_log import AccessLog
 from proxy.admin.exposition import Exposition
-from proxy.admin.metrics import PlaneCollector, this_build
+from proxy.admin.metrics import Build, PlaneCollector
 from proxy.admin.server import AdminServer
 from proxy.config import ClusterConfig, Config, ConfigError, load
 from proxy.dataplane import BUCKETS_S, Cluster, DataPlane, DownstreamSession, Limits, Router, libnghttp2_version
@@ -58,7 +59,7 @@ class Proxy:
         self._clusters: dict[str, tuple[ClusterConfig, Cluster]] = {}
         self._router = Router(self.plane, lambda *_: None)
         self._listeners: dict[str, Listener] = {}
-        self._collector = PlaneCollector(self, BUCKETS_S, this_build(libnghttp2_version()))
+        self._collector = PlaneCollector(self, BUCKETS_S, _build())
         self._admin = AdminServer(self, Exposition(self._collector))
         self._access_log: AccessLog | None = None
         self._stopping = asyncio.Event()
@@ -270,6 +271,10 @@ class Proxy:
             self._access_log.close()
         await self._admin.stop()
         log.info("stopped")
+
+
+def _build() -> Build:
+    return Build(version("meshctl-proxy"), libnghttp2_version())
 
 
 def _identity(path: str) -> tuple[int, int, int] | None:

@@ -22,7 +22,7 @@ _PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sb
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One program. `balancers` maps our words to its own; the first is its default, used unless one is asked for.
+    """One program. `balancers` maps our words to its own; the first is used unless one is asked for.
 
     `per_call` says that it balances calls; otherwise a connection stays with one backend.
     `command` takes the binary and the configuration file. A peer without a template is no proxy at all.

@@ -1,7 +1,7 @@
 """What is measured. Each module here defines one `Scenario`; `benchmarks.rounds` runs them.
 
-A scenario has cases (a shape of load, say), each with its contenders, and a function that measures one contender
-once. It starts everything anew, so rounds are independent of each other.
+A scenario has cases (a shape of load, say), each with its contenders, and a function that measures one
+contender once. It starts everything anew, so rounds are independent of each other.
 """
 
 import time
@@ -51,7 +51,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`measure` takes a contender and the pace. `in_smoke` tells the cases that are enough for a smoke test."""
+    """`measure` takes a contender and the pace. `in_smoke` marks the cases a smoke test runs."""
 
     name: str
     contenders: tuple[Contender, ...]
@@ -84,9 +84,10 @@ def window(fleet: Fleet, pace: Pace) -> tuple[Reading, Reading]:
 
 
 def cpu(fleet: Fleet, before: Reading, after: Reading) -> dict[str, float]:
-    """What the proxy used between two readings: per call, and as a share of its core. Nothing without a proxy.
+    """What the proxy used between two readings: per call, and as a share of its core.
 
-    `waited_percent` is the time it was ready to run and something else had its core: noise, if it is not small.
+    `waited_percent` is the time it was ready to run and something else had its core: noise, if not small.
+    Empty without a proxy.
     """
     if fleet.proxy is None:
         return {}

@@ -43,8 +43,9 @@ SCENARIO = Scenario(
     name="latency",
     title=f"Unary calls at {CALLS_PER_S:,} a second",
     text=(
-        "Messages of 32 bytes over 20 connections, two calls every millisecond. Latency is taken per call by h2load, "
-        "from sending it to its end. *Added* is the contender's figure less that of no proxy in the same round."
+        "Messages of 32 bytes over 20 connections, two calls every millisecond. Latency is taken per call by "
+        "h2load, from sending it to its end. *Added* is the contender's figure less that of no proxy in the "
+        "same round."
     ),
     metrics=(
         Metric("p50_ms", "p50, ms", 3),

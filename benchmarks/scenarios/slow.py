@@ -72,8 +72,8 @@ SCENARIO = Scenario(
     title="One of three backends becomes 10 x slower",
     text=(
         f"{CALLS_PER_S:,} calls a second. Each backend answers after {DELAY_US // 1000} ms; after "
-        f"{BEFORE_S:.0f} s one of them needs {SLOW_DELAY_US // 1000} ms from then on. Counted are its share of the "
-        "calls in the first second after that, its share after the first second, and latencies after the first second."
+        f"{BEFORE_S:.0f} s one of them needs {SLOW_DELAY_US // 1000} ms from then on. Counted are its "
+        "share of the calls in the first second after that, and its share and all latencies after the first second."
     ),
     metrics=(
         Metric("first_share_percent", "calls to the slow one in the first second, %", 1),

@@ -31,9 +31,9 @@ SCENARIO = Scenario(
     name="unary",
     title="Unary calls, as fast as they are answered",
     text=(
-        "Request and reply each carry one message of the size given; a shape is connections x calls in flight on "
-        "each. *Busy* is the share of its core that the proxy used: below 100 %, the client or the backends on the "
-        "other core were the limit, and calls a second say less than CPU per call."
+        "Request and reply each carry one message of the size given; a shape is connections x calls in "
+        "flight on each. *Busy* is the share of its core that the proxy used: below 100 %, the client or the "
+        "backends on the other core were the limit, and calls a second say less than CPU per call."
     ),
     metrics=(
         Metric("cpu_us_per_call", "CPU per call, µs", 2, compared=True),

@@ -94,7 +94,7 @@ def _table(rows: list[Figures], states: Mapping[str, str]) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold", show_edge=False)
     table.add_column("pod", no_wrap=True)
     table.add_column("state", no_wrap=True)
-    for heading in ("calls/s", "success", "p50 ms", "p95 ms", "p99 ms", "refused*", "failed", "share"):
+    for heading in ("calls/s", "success", "p50 ms", "p95 ms", "p99 ms", "doughnut", "failed", "share"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, width=_BAR_CELLS)
     for row in rows:

@@ -1,11 +1,12 @@
 """The interop cases that need no credentials, as a grpcio client makes them.
 
-Each case is a function that takes a client, asserts what the public interop test descriptions demand, and returns
-the record of each call it made, so that two ways to the server can be compared.
+Each case is a function that takes a client, asserts what the public interop test descriptions demand, and
+returns the record of each call it made, so that two ways to the server can be compared.
 
-Where grpcio leaves no choice the cases differ from the descriptions in one point: it has no way to send one message
-uncompressed on a call that compresses. client_compressed_streaming therefore fills the message that must go
-uncompressed with random bytes, which gzip cannot make smaller, so that grpcio sends it plain on its own account.
+Where grpcio leaves no choice the cases differ from the descriptions in one point: it has no way to send one
+message uncompressed on a call that compresses. client_compressed_streaming therefore fills the message that
+must go uncompressed with random bytes, which gzip cannot make smaller, so that grpcio sends it plain on its
+own account.
 """
 
 import random
@@ -43,9 +44,7 @@ Case = Callable[[InteropClient], list[CallRecord]]
 
 
 def large_request(**fields: Any) -> SimpleRequest:
-    return SimpleRequest(
-        response_size=LARGE_RESPONSE_BYTES, payload=payload(LARGE_REQUEST_BYTES), **fields
-    )
+    return SimpleRequest(response_size=LARGE_RESPONSE_BYTES, payload=payload(LARGE_REQUEST_BYTES), **fields)
 
 
 def exchange(response_bytes: int, request_bytes: int) -> StreamingOutputCallRequest:
@@ -110,7 +109,9 @@ def client_compressed_streaming(client: InteropClient) -> list[CallRecord]:
 
 def server_streaming(client: InteropClient) -> list[CallRecord]:
     sizes = (31_415, 9, 2_653, 58_979)
-    request = StreamingOutputCallRequest(response_parameters=[ResponseParameters(size=size) for size in sizes])
+    request = StreamingOutputCallRequest(
+        response_parameters=[ResponseParameters(size=size) for size in sizes]
+    )
     record, _ = client.call("StreamingOutputCall", request)
     assert (record.status, record.response_sizes) == ("OK", sizes)
     return [record]

@@ -81,8 +81,8 @@ class InteropClient:
             "compression": grpc.Compression.Gzip if compress else None,
         }
         if kind.request_streams:
-            # Also where one response is due: grpcio's client-streaming future forgets `compression`, and on the
-            # wire the two are the same.
+            # Also where one response is due: grpcio's client-streaming future forgets `compression`, and on
+            # the wire the two are the same.
             call = self._channel.stream_stream(path, *messages)(iter(requests), **settings)
         elif kind.response_streams:
             (request,) = requests

@@ -7,7 +7,10 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One call as its caller saw it: sizes in bytes of payload, a compressed flag for each response message."""
+    """One call as its caller saw it.
+
+    For each response message: how many bytes of payload it had, and whether it came compressed.
+    """
 
     method: str
     status: str

@@ -2,9 +2,9 @@
 
     python -m tests.interop.server 127.0.0.1:50051
 
-Does what the public interop test descriptions ask of a server, for the cases that need no credentials. It compresses a
-response message when the request asks for it, and answers INVALID_ARGUMENT when a request message's compressed
-flag is not what the message says it should be. SIGTERM stops it; exit status 0.
+Does what the public interop test descriptions ask of a server, for the cases that need no credentials. It
+compresses a response message when the request asks for it, and answers INVALID_ARGUMENT when a request
+message's compressed flag is not what the message says it should be. SIGTERM stops it; exit status 0.
 """
 
 import asyncio
@@ -36,9 +36,7 @@ async def empty_call(_request: Received[testing_pb2.Empty], _call: Any) -> testi
     return testing_pb2.Empty()
 
 
-async def unary_call(
-    received: Received[testing_pb2.SimpleRequest], call: Any
-) -> testing_pb2.SimpleResponse:
+async def unary_call(received: Received[testing_pb2.SimpleRequest], call: Any) -> testing_pb2.SimpleResponse:
     request = received.message
     await echo_metadata(call)
     await check_compressed(received, call)

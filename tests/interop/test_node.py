@@ -1,7 +1,8 @@
 """The same interop cases with @grpc/grpc-js as the client: through the proxy as without it.
 
-`npm install` puts grpc-js into `node/node_modules`, once for each content of `package.json`. Where Node.js is missing or
-the installation fails, which is what happens without a network, the tests are skipped and say why.
+`npm install` puts grpc-js into `node/node_modules`, once for each content of `package.json`. Where Node.js
+is missing or the installation fails, which is what happens without a network, the tests are skipped and say
+why.
 """
 
 import hashlib
@@ -25,15 +26,20 @@ RUN_TIMEOUT_S = 60
 
 
 @pytest.fixture(scope="session")
-def grpc_js() -> None:
-    """grpc-js installed, or the test skipped."""
+def client_command() -> tuple[str, ...]:
+    """The client's command line but for the address, with grpc-js installed; or the test is skipped."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed")
     wanted = hashlib.sha256((NODE_DIRECTORY / "package.json").read_bytes()).hexdigest()
     installed = NODE_DIRECTORY / "node_modules" / ".installed-for"
-    if installed.exists() and installed.read_text() == wanted:
-        return
+    if not installed.exists() or installed.read_text() != wanted:
+        install_grpc_js()
+        installed.write_text(wanted)
+    return ("node", "client.js")
+
+
+def install_grpc_js() -> None:
     environment = {**os.environ, "npm_config_fetch_retries": "0", "npm_config_update_notifier": "false"}
     try:
         result = subprocess.run(
@@ -49,14 +55,17 @@ def grpc_js() -> None:
         pytest.skip(f"npm install took over {INSTALL_TIMEOUT_S} s")
     if result.returncode:
         pytest.skip(f"npm install failed: {result.stderr.strip()[-500:]}")
-    installed.write_text(wanted)
 
 
-def run_all_cases(address: str) -> dict[str, Any]:
+def run_all_cases(command: tuple[str, ...], address: str) -> dict[str, Any]:
     """What the Node.js client saw of each case against the server at `address`."""
-    command = ("node", "client.js", address)
     result = subprocess.run(
-        command, cwd=NODE_DIRECTORY, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False
+        (*command, address),
+        cwd=NODE_DIRECTORY,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
     )
     assert result.returncode == 0, result.stderr
     results: dict[str, Any] = json.loads(result.stdout)
@@ -64,13 +73,13 @@ def run_all_cases(address: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def direct(grpc_js: None, direct_address: str) -> dict[str, Any]:
-    return run_all_cases(direct_address)
+def direct(client_command: tuple[str, ...], direct_address: str) -> dict[str, Any]:
+    return run_all_cases(client_command, direct_address)
 
 
 @pytest.fixture(scope="module")
-def proxied(grpc_js: None, proxied_address: str) -> dict[str, Any]:
-    return run_all_cases(proxied_address)
+def proxied(client_command: tuple[str, ...], proxied_address: str) -> dict[str, Any]:
+    return run_all_cases(client_command, proxied_address)
 
 
 @pytest.mark.parametrize("name", [case.__name__ for case in CASES])

@@ -2,8 +2,8 @@
 
 A `Process` owns one child: it starts it, keeps what it writes, signals it by its process id, and asserts
 how it ended. It is a context manager: leaving it normally stops the child with SIGTERM and demands exit
-status 0 (a child that ended unasked is a failure too); leaving it on a failure kills the child and shows the
-end of its stderr.
+status 0 (a child that ended unasked is a failure too); leaving it on a failure kills the child. The report of a
+failed test shows the end of the stderr of every child that was there (`tests/conftest.py`).
 
 `start_proxy` runs the proxy from a configuration given as a mapping, with free ports filled in, and returns
 when it is ready. Neither knows what a test sends through it.
@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,6 +43,8 @@ class Process:
     stderr go to unnamed files, so that a child that writes much never waits for its reader.
     """
 
+    open: ClassVar[set["Process"]] = set()  # those not closed yet
+
     def __init__(self, command: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> None:
         self.name = name
         self._end_was_asked_for = False
@@ -56,6 +58,7 @@ class Process:
             stdout=self._stdout,
             stderr=self._stderr,
         )
+        Process.open.add(self)
 
     @property
     def pid(self) -> int:
@@ -77,6 +80,10 @@ class Process:
     def stderr(self) -> str:
         """All it has written to stderr so far."""
         return _read_all(self._stderr.fileno())
+
+    def stderr_tail(self) -> str:
+        """The end of what it has written to stderr, for people."""
+        return self.stderr()[-STDERR_TAIL_CHARACTERS:].strip() or "(nothing)"
 
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
@@ -130,11 +137,11 @@ class Process:
     def failure(self, problem: str) -> AssertionError:
         """An error that says what is wrong with the process, with the end of its stderr."""
         status = "running" if self.running else f"exit status {self.exit_status}"
-        tail = self.stderr()[-STDERR_TAIL_CHARACTERS:].strip() or "(nothing)"
-        return AssertionError(f"{self.name} {problem} ({status}); its stderr:\n{tail}")
+        return AssertionError(f"{self.name} {problem} ({status}); its stderr:\n{self.stderr_tail()}")
 
     def close(self) -> None:
         """Kills it if it still runs and gives its files back."""
+        Process.open.discard(self)
         self.kill()
         self._stdout.close()
         self._stderr.close()
@@ -146,9 +153,7 @@ class Process:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is not None:
-                error.add_note(f"{self.name}'s stderr:\n{self.stderr()[-STDERR_TAIL_CHARACTERS:]}")
-            elif not self._end_was_asked_for:
+            if error is None and not self._end_was_asked_for:
                 self.stop()
         finally:
             self.close()

@@ -8,7 +8,10 @@ T = TypeVar("T")
 
 
 def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 10, interval_s: float = 0.01) -> T:
-    """Polls `condition` until it is truthy and returns its value; AssertionError naming `what` when it is not."""
+    """Polls `condition` until it is truthy and returns its value.
+
+    AssertionError, which names `what`, when that takes more than `timeout_s`.
+    """
     deadline_s = time.monotonic() + timeout_s
     while True:
         value = condition()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from proxy.schema import INVALID, Check, Errors, described, text
 
-_LABEL = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_ADDRESS: Final = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})").fullmatch
+_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def address(*, lowest_port: int = 1, default_port: int | None = None, hint: str 
         if isinstance(value, str):
             if default_port is not None and (bare := ip_address(value)):
                 return SocketAddress(bare, default_port)
-            found = re.fullmatch(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})", value)
+            found = _ADDRESS(value)
             host = ip_address(found[1] or found[2]) if found else None
             if found and host and lowest_port <= int(found[3]) <= 65535:
                 return SocketAddress(host, int(found[3]))

@@ -54,6 +54,7 @@ class Proxy:
                 header_timeout_s=limits.header_timeout_s,
             ),
         )
+        self.plane.on_note = log.warning
         self._dialer = Dialer(self.plane)
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._clusters: dict[str, tuple[ClusterConfig, Cluster]] = {}

@@ -19,6 +19,8 @@ T = TypeVar("T")
 Check = Callable[[object, str, "Errors"], Any]
 """Takes a value, its key path and where to put errors; gives the value for the field, or INVALID."""
 
+_PLAIN_NAME: Final = re.compile(r"[\w.-]{1,100}").fullmatch
+
 Problem = tuple[str, str]
 """A key path relative to the record ("" for the record itself) and what is wrong there."""
 
@@ -87,7 +89,7 @@ def plain(value: Any) -> Any:
 
 def below(path: str, name: str) -> str:
     """The path of key `name` of the mapping at `path`."""
-    shown = name if re.fullmatch(r"[\w.-]{1,100}", name) else repr(name[:100])
+    shown = name if _PLAIN_NAME(name) else repr(name[:100])
     return f"{path}.{shown}" if path else shown
 
 

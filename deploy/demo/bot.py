@@ -40,7 +40,9 @@ class WebConnection:
         self._writer.write(f"{method} {target} HTTP/1.1\r\nhost: {self._address}\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *fields = head.split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        headers = {
+            name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)
+        }
         body = await self._reader.readexactly(int(headers["content-length"]))
         return int(status_line.split(" ")[1]), json.loads(body)
 
@@ -83,8 +85,8 @@ class Worker:
                 await web.open()
                 due_s = loop.time()
                 while not self.stopping:
-                    # The next moment follows from the last planned one, so slow answers do not lower the rate;
-                    # after a standstill there is no catching up.
+                    # Each moment follows from the last planned one, so that slow answers do not lower the rate;
+                    # of a standstill, at most a second is caught up with.
                     due_s = max(due_s + random.expovariate(self._votes_per_s), loop.time() - 1)
                     await asyncio.sleep(due_s - loop.time())
                     self._outcomes[await self._vote(web, random.choice(choices))] += 1

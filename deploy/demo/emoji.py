@@ -68,7 +68,7 @@ class Emoji(services.EmojiServiceServicer):
     """Answers from CATALOGUE."""
 
     async def ListAll(  # noqa: N802 (the name is the method's in the .proto)
-        self, request: pb.ListAllRequest, call: grpc.aio.ServicerContext
+        self, _request: pb.ListAllRequest, _call: grpc.aio.ServicerContext
     ) -> pb.ListAllResponse:
         """Return every emoji, in the order of their shortcodes."""
         return pb.ListAllResponse(

@@ -104,7 +104,7 @@ class HttpServer:
 
 
 def _parse(head: bytes) -> tuple[Request | None, bool]:
-    """Return the request, or None when it is not one this server takes, and whether to keep the connection."""
+    """Return the request, None when it is not one this server takes; and whether to keep the connection."""
     line, *fields = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     words = line.split(" ")

@@ -20,7 +20,7 @@ class Options:
     def add(self, name: str, default: str | int | float, what: str) -> None:
         """Declare `--name`, of the type of its default; a bad value ends the program with status 2."""
         variable = name.replace("-", "_").upper()
-        # argparse runs a default through `type` only when it is a string, which is what the environment gives.
+        # argparse runs a default through `type` when it is a string, and the environment gives strings.
         self._parser.add_argument(
             f"--{name}",
             type=type(default),

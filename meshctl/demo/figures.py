@@ -15,7 +15,7 @@ NO_POD = "(no pod)"
 
 @dataclass(frozen=True, slots=True)
 class PodCounts:
-    """Votes of one pod since the web front started; `latency_counts` has one bucket more than there are bounds."""
+    """Votes of one pod since the web front started; `latency_counts` has a bucket more than there are bounds."""
 
     accepted: int
     refused: int
@@ -72,7 +72,7 @@ class Figures:
 
 
 def figures_between(before: Snapshot, after: Snapshot, pods: Iterable[str]) -> list[Figures]:
-    """Return a row for each of `pods`, for any other that had calls, and one for all of them together, last."""
+    """Return a row for each of `pods` and for any other that had calls; the last row is all of them."""
     grown = {pod: _grown(before.pods.get(pod), counts) for pod, counts in after.pods.items()}
     names = [*pods]
     names += [pod for pod, counts in grown.items() if pod not in names and _calls(counts)]
@@ -81,7 +81,9 @@ def figures_between(before: Snapshot, after: Snapshot, pods: Iterable[str]) -> l
         sum(counts.accepted for counts in rows.values()),
         sum(counts.refused for counts in rows.values()),
         sum(counts.failed for counts in rows.values()),
-        tuple(map(sum, zip(*(row.latency_counts for row in rows.values() if row.latency_counts), strict=True))),
+        tuple(
+            map(sum, zip(*(row.latency_counts for row in rows.values() if row.latency_counts), strict=True))
+        ),
     )
     elapsed_s = after.at_s - before.at_s
     return [

@@ -1,7 +1,7 @@
 """The four phases of the demo: what each does, and what must hold for it to have shown its point.
 
-Each leaves its table on the screen and returns its verdict. Shares and percentiles are those of the time after
-a phase has settled; failures are counted from its first moment.
+Each leaves its table on the screen and returns its verdict. Shares and percentiles are
+those of the time after it has settled; failures are counted from its first moment.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ async def one_pod_leaves_and_returns(stage: Stage, pod: Pod, proxy: Program) -> 
     others = [other for other in application.pods if other is not pod]
     await watch.begin(
         "4 of 4  One pod is killed and comes back",
-        f"{pod.name}, the busiest, is deleted as Kubernetes does it: the proxy is told that the endpoint goes,\n"
+        f"{pod.name}, the busiest, is deleted as Kubernetes does it: the proxy hears that its endpoint goes,\n"
         "then the pod gets SIGTERM. Later it starts again at the same address.",
     )
     first = watch.now()

@@ -13,7 +13,7 @@ from meshctl.demo import phases
 from meshctl.demo.application import Application
 from meshctl.demo.display import Display, Verdict
 from meshctl.demo.phases import Schedule, Stage
-from meshctl.demo.programs import Program, ProgramError, Programs
+from meshctl.demo.programs import ProgramError, Programs
 from meshctl.demo.watch import Watch
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -59,24 +59,48 @@ async def _run(keep: bool, schedule: Schedule, sources: Path, work_dir: Path, di
     async with Programs(work_dir, _STOP_TIMEOUT_S) as programs:
         application = Application(programs, sources, work_dir, schedule.votes_per_s)
         stage = Stage(application, Watch(application, programs, display), schedule)
-        display.say("A web front votes for emoji over gRPC: three voting pods, a bot, about a minute.")
-        display.say("The vote for :doughnut: fails, on purpose; failed counts what fails and must not.")
+        display.say("A web front, its bot and three voting pods: emoji are voted for over gRPC.", "bold")
+        display.say("Votes for :doughnut: fail on purpose and have a column; failed is what else fails.")
         await application.start_services()
-        verdicts = await _without_proxy(stage, programs)
-        proxy, bot, more = await _with_proxy(stage)
-        verdicts |= more | _of_bot("the votes through the proxy", await programs.stop(bot))
+
+        verdicts: dict[str, Verdict] = {}
+        balancer = await application.start_connection_balancer()
+        web, bot = await application.start_web(through_proxy=False), await application.start_bot()
+        verdicts["As Kubernetes does it, one pod gets every call"] = await phases.as_kubernetes_does(stage)
+        bots = [await programs.stop(bot)]
+        await programs.stop(web)
+        await programs.stop(balancer)
+
+        proxy = await application.start_proxy()
+        web, bot = await application.start_web(through_proxy=True), await application.start_bot()
+        verdict, pod = await phases.through_the_proxy(stage)
+        verdicts["Through the proxy, all three get calls"] = verdict
+        verdict, pod = await phases.one_pod_is_slow(stage, pod)
+        verdicts["A slow pod gets few calls"] = verdict
+        verdict = await phases.one_pod_leaves_and_returns(stage, pod, proxy)
+        verdicts["A pod is killed and comes back without a failed call"] = verdict
+        bots.append(await programs.stop(bot))
+        verdicts["The bot, too, saw no vote fail that should not"] = Verdict(
+            not any(bots), f"the bots ended with status {bots}"
+        )
         display.summary(verdicts)
         if keep:
             await _keep_running(stage, display)
         return 0 if all(verdict.held for verdict in verdicts.values()) else 1
 
 
-async def _without_proxy(stage: Stage, programs: Programs) -> dict[str, Verdict]:
-    balancer = await stage.application.start_connection_balancer()
-    web = await stage.application.start_web(through_proxy=False)
-    bot = await stage.application.start_bot()
-    verdict = await phases.as_kubernetes_does(stage)
-    bot_status = await programs.stop(bot)
-    for program in (web, balancer):
-        await programs.stop(program)
-    return {"As Kubernetes does it": verdict} | _of_bot("bot, without the proxy", bot_status)
+async def _keep_running(stage: Stage, display: Display) -> None:
+    """Show the table until Ctrl-C or SIGTERM, which now are no interruption but the end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    application, watch = stage.application, stage.watch
+    await application.start_bot()
+    await watch.begin(
+        "It runs on until Ctrl-C",
+        f"The page: http://{application.web_address}/\n"
+        f"The proxy: http://{application.admin_address}/metrics and /endpoints",
+    )
+    while not stop.is_set():
+        await watch.watch(0.5, "running on")
+    display.close()

@@ -55,7 +55,7 @@ class Watch:
         return figures_between(first, self.now(), self.states)
 
     def failures(self) -> dict[str, int]:
-        """Return the calls of this phase, to any service, that failed and were not meant to, by their text."""
+        """Return this phase's calls, to any service, that failed and were not meant to, by their text."""
         before = self._history[0].failures
         grown = {text: count - before.get(text, 0) for text, count in self.now().failures.items()}
         return {text: count for text, count in grown.items() if count}

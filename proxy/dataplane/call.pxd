@@ -42,6 +42,7 @@ cdef class Call(Waiter):
     cdef bint is_grpc, is_head, counted
     cdef bint sent              # the attempt's HEADERS left the proxy
     cdef bint request_sent      # its END_STREAM too
+    cdef bint up_closed         # its stream is closed already
     cdef bint committed         # response headers went downstream, or a reply of our own
     cdef bint response_sent     # END_STREAM went downstream
     cdef bint observed          # the endpoint's average has its sample of this attempt

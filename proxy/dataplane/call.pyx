@@ -176,7 +176,7 @@ cdef class Call(Waiter):
                 return 0
         self.up = session
         self.up_id = stream_id
-        self.sent = self.request_sent = self.observed = False
+        self.sent = self.request_sent = self.observed = self.up_closed = False
         self.request_body.deferred = False
         self.attempt_at = self.plane.now
         self.attempts += 1
@@ -414,6 +414,7 @@ cdef class Call(Waiter):
         if session is self.down:
             return self.downstream_gone(code)
         if session is self.up:
+            self.up_closed = True
             if code == NGHTTP2_REFUSED_STREAM and not self.committed:
                 return self.retry(not self.sent)
             return self.upstream_reset(code)
@@ -449,7 +450,7 @@ cdef class Call(Waiter):
             return 0
         self.up = None
         self.endpoint.in_flight -= 1
-        if reset:
+        if reset and not self.up_closed:
             up.reset(self.up_id, code)
         self.request_body.deferred = False
         up.detach(self, self.up_id)
@@ -509,7 +510,7 @@ cdef class Call(Waiter):
             self.cluster.unpark(self)
         self.classification = FAILURE
         self.grpc_status = reply.grpc_status if self.is_grpc else -1
-        if self.up is not None:
+        if self.up is not None and flag != REFUSED:
             self.observe(True)
         if not self.committed:
             self.reply()

@@ -83,6 +83,10 @@ cdef class DownstreamSession(Session):
 
     # ---- abuse (semantics: 9) ----
 
+    cdef void count_cut(self, str reason) noexcept:
+        self.plane.cuts[reason] = self.plane.cuts.get(reason, 0) + 1
+        self.plane.note("client on listener %s cut: %s" % (self.listener, reason))
+
     cdef bint spend(self, double tokens) noexcept:
         self.resets = min(self.resets + (self.plane.now - self.resets_at) * RESET_TOKENS_PER_S, <double> RESET_TOKENS)
         self.resets_at = self.plane.now

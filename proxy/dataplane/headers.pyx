@@ -243,9 +243,10 @@ cdef class HeaderBlock:
             return 0
         if self.count >= max_fields or self.size > max_bytes:
             self.too_large = True
+            if token_of(n) == CONTENT_TYPE:
+                self.is_grpc = grpc_content_type(v)         # to know how to answer
             return 0
         token = token_of(n)
-        # A status line, and a request line, are read even when the rest is dropped, to know how to answer.
         if self.count == self.capacity:
             field = <Field *> realloc(self.fields, 2 * self.capacity * sizeof(Field))
             if field == NULL:

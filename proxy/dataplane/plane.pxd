@@ -46,6 +46,8 @@ cdef class DataPlane:
     cdef char *out                      # what a flush gathers, shared by all sessions
     cdef size_t out_len, out_capacity
     cdef list to_dial
+    cdef list notes                     # what is worth a line in the log, handed over at the end of the turn
+    cdef public object on_note          # called with each
     cdef bint in_turn
 
     cdef void enter(self) noexcept
@@ -55,6 +57,7 @@ cdef class DataPlane:
     cdef void cancel(self, Timed timed) noexcept
     cdef void want_dial(self, object endpoint) noexcept
     cdef void fault(self, object error) noexcept
+    cdef void note(self, str text) noexcept
     cdef uint64_t random(self) noexcept
     cdef int put(self, const char *data, size_t n) noexcept
     cdef void sift_up(self, Py_ssize_t i) noexcept

@@ -61,6 +61,7 @@ cdef class DataPlane:
         self.dirty = []
         self.heap = []
         self.to_dial = []
+        self.notes = []
         self.alarm = None
         self.read_buffer = bytearray(READ_BUFFER_BYTES)
         if seed is None:
@@ -119,6 +120,8 @@ cdef class DataPlane:
         self.in_turn = False
         if self.to_dial:
             self.dial()
+        if self.notes:
+            self.tell()
 
     cdef void mark(self, Flushable session) noexcept:
         if not session.dirty:
@@ -148,10 +151,24 @@ cdef class DataPlane:
             except BaseException as error:
                 self.fault(error)
 
+    cdef void note(self, str text) noexcept:
+        """Say something in the log, after the turn; a flood of it is shortened."""
+        if len(self.notes) < 100:
+            self.notes.append(text)
+
+    def tell(self):
+        notes, self.notes = self.notes, []
+        for text in notes if self.on_note is not None else ():
+            try:
+                self.on_note(text)
+            except BaseException as error:
+                self.fault(error)
+
     cdef void fault(self, object error) noexcept:
         """A fault of our own: counted and kept for the log, never raised into C."""
         self.faults += 1
         self.last_fault = error
+        self.note("fault in the data plane: %r" % (error,))
 
     # ---- randomness: xorshift64*, Vigna 2016 ----
 

@@ -77,7 +77,7 @@ cdef class Router:
         route = <Route> self.cache.get(key)
         if route is None:
             route = self.make(authority.base[:authority.len].decode("latin-1") if authority.len else "",
-                              path.base[:path.len].decode("latin-1"), block.is_grpc)
+                              path.base[:path.len].decode("latin-1") if path.len else "", block.is_grpc)
             if len(self.cache) >= CACHED_ROUTES:
                 self.cache.clear()
             self.cache[key] = route

@@ -52,6 +52,7 @@ cdef class Session(Flushable):
     cdef void reset(self, int32_t stream_id, uint32_t code) noexcept
     cdef void resume(self, int32_t stream_id) noexcept
     cdef void detach(self, Stream call, int32_t stream_id) noexcept
+    cdef void count_cut(self, str reason) noexcept
     cdef void cut(self, str reason) noexcept
     cdef void finish(self, str why) noexcept
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *

@@ -385,7 +385,7 @@ cdef class Session(Flushable):
             if not self.want_timer:
                 self.want_timer = True
                 self.plane.at(self, self.plane.now + self.plane.limits.header_timeout_s)
-        elif self.want_timer:
+        elif self.want_timer and not self.retired:
             self.want_timer = False
             self.plane.cancel(self)
 
@@ -507,12 +507,15 @@ cdef class Session(Flushable):
         """End a connection whose peer abuses it; its calls end at once."""
         if self.ended:
             return
-        self.plane.cuts[reason] = self.plane.cuts.get(reason, 0) + 1
+        self.count_cut(reason)
         self.protocol_fault = True
         nghttp2_session_terminate_session(self.ng, NGHTTP2_ENHANCE_YOUR_CALM)
         if not self.paused and self.fill():
             self.write()
         self.finish(reason)
+
+    cdef void count_cut(self, str reason) noexcept:
+        """The peer is cut: say so."""
 
     cdef void finish(self, str why) noexcept:
         """The connection is over: close it, and tell every call that ran on it."""

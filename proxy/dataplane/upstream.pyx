@@ -56,6 +56,9 @@ cdef class UpstreamSession(Session):
                 self.target.cluster.endpoint_room(self.target)
         elif frame.hd.type == NGHTTP2_GOAWAY:
             # libnghttp2 closes the streams above the last id as refused, which retries them.
+            self.plane.note("endpoint %s: GOAWAY, code %d, last stream %d, %r" % (
+                self.target.address, frame.goaway.error_code, frame.goaway.last_stream_id,
+                <bytes> frame.goaway.opaque_data[:min(frame.goaway.opaque_data_len, <size_t> 200)]))
             self.retire()
         return 0
 
@@ -81,6 +84,9 @@ cdef class UpstreamSession(Session):
         else:
             Session.fire(self, now)
 
+    cdef void count_cut(self, str reason) noexcept:
+        self.plane.note("endpoint %s cut: %s" % (self.target.address, reason))
+
     cdef void released(self) noexcept:
         if self.ended:
             return
@@ -95,6 +101,9 @@ cdef class UpstreamSession(Session):
         # First out of the balancer, so that no call is retried here.
         if self.local is not None:
             self.plane.upstream_locals.discard(self.local)
+        if self.is_ready and not self.retired:
+            self.plane.note("endpoint %s: connection lost, %d calls on it: %s" % (
+                self.target.address, len(self.calls), self.why))
         self.retired = True
         if self.is_ready:
             self.is_ready = False

@@ -2,8 +2,8 @@
 
 A `Process` owns one child: it starts it, keeps what it writes, signals it by its process id, and asserts
 how it ended. It is a context manager: leaving it normally stops the child with SIGTERM and demands exit
-status 0 (a child that ended unasked is a failure too); leaving it on a failure kills the child. The report of a
-failed test shows the end of the stderr of every child that was there (`tests/conftest.py`).
+status 0 (a child that ended unasked is a failure too); leaving it on a failure kills the child. The report
+of a failed test shows the end of the stderr of every child that was there (`tests/conftest.py`).
 
 `start_proxy` runs the proxy from a configuration given as a mapping, with free ports filled in, and returns
 when it is ready. Neither knows what a test sends through it.
@@ -32,6 +32,7 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 STDERR_TAIL_CHARACTERS = 4000
 PROXY_COMMAND: tuple[str, ...] = (sys.executable, "-m", "proxy")
+SHUTDOWN_GRACE_S = 1  # unless the test says: a proxy told to stop takes late arrivals for 5 s otherwise
 
 T = TypeVar("T")
 
@@ -185,7 +186,7 @@ class ProxyProcess(Process):
 
         A listener without an address gets a free one, and keeps it when the file is replaced again.
         """
-        filled = copy.deepcopy(dict(config))
+        filled = {"shutdown_grace_s": SHUTDOWN_GRACE_S, **copy.deepcopy(dict(config))}
         filled["admin"] = {"address": self.admin}
         for listener in filled["listeners"]:
             known = self._listeners.get(listener["name"])

@@ -4,8 +4,8 @@
 const path = require("node:path");
 const zlib = require("node:zlib");
 
-// grpc-js does not show whether a response message was compressed. It unpacks exactly those whose prefix says so, each
-// with a decompressor of its own that it ends once, so counting the ends tells how many there were.
+// grpc-js does not show whether a response message was compressed. It unpacks exactly those whose prefix says
+// so, each with a decompressor of its own that it ends once, so counting the ends tells how many there were.
 let unpacked = 0;
 const end = zlib.Gunzip.prototype.end;
 zlib.Gunzip.prototype.end = function countedEnd(...args) {
@@ -23,22 +23,23 @@ const { testing } = grpc.loadPackageDefinition(
 const TIMEOUT_MS = 10_000;
 const OPTIONS = { "grpc.enable_http_proxy": 0, "grpc.use_local_subchannel_pool": 1 };
 
-/** Clients of the server at `address`. `compressing()` makes a new one, whose first call compresses its messages. */
+/** Clients of the server at `address`. `compressing()` makes a new one, whose first call sends gzip. */
 function connect(address) {
   const credentials = grpc.credentials.createInsecure();
   const gzip = { ...OPTIONS, "grpc.default_compression_algorithm": grpc.compressionAlgorithms.gzip };
   return {
     plain: new testing.TestService(address, credentials, OPTIONS),
     unimplemented: new testing.UnimplementedService(address, credentials, OPTIONS),
-    // New for each call: after one answer with "grpc-accept-encoding: identity, deflate, gzip" grpc-js, which expects no
-    // blanks there, takes the server for one that does not know gzip.
+    // New for each call: after one answer with "grpc-accept-encoding: identity, deflate, gzip" grpc-js, which
+    // expects no blanks there, takes the server for one that does not know gzip.
     compressing: () => new testing.TestService(address, credentials, gzip),
   };
 }
 
 /**
- * Starts a call of `client[name]`. Give `request` when one request is due; otherwise write to and end `.stream`.
- * `.record` is a promise of what the caller saw; `.responses` has the messages received so far, `.next()` waits for one.
+ * Starts a call of `client[name]`. Give `request` when one request is due; otherwise write to `.stream` and end
+ * it. `.record` is a promise of what the caller saw; `.responses` has the messages received so far, and `.next()`
+ * waits for one.
  */
 function start(client, name, { request, metadata, timeoutMs = TIMEOUT_MS } = {}) {
   const definition = client[name];

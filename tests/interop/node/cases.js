@@ -1,6 +1,6 @@
 "use strict";
-// The interop cases that need no credentials, as @grpc/grpc-js makes them. Each takes the clients of one server, asserts
-// what the public interop test descriptions demand, and returns the record of each call it made.
+// The interop cases that need no credentials, as @grpc/grpc-js makes them. Each takes the clients of one server,
+// asserts what the public interop test descriptions demand, and returns the record of each call it made.
 
 const assert = require("node:assert/strict");
 const { start, Metadata, status } = require("./calls");

@@ -1,6 +1,6 @@
 "use strict";
-// node client.js ADDRESS: makes every interop case against the server at ADDRESS and prints one JSON object: for each case
-// {"records": [...]}, or {"error": "..."} when it did not do what the test descriptions demand.
+// node client.js ADDRESS: makes every interop case against the server at ADDRESS and prints one JSON object: for
+// each case {"records": [...]}, or {"error": "..."} when it did not do what the test descriptions demand.
 
 const { cases } = require("./cases");
 const { connect } = require("./calls");
@@ -27,7 +27,7 @@ async function main(address) {
   for (const [name, makeCase] of Object.entries(cases)) results[name] = await run(makeCase, clients);
   clients.plain.close();
   clients.unimplemented.close();
-  // Ended by hand: grpc-js keeps the timer of a cancelled call's deadline, which would keep the process that long.
+  // Ended by hand: grpc-js keeps the timer of a cancelled call's deadline, and that would keep the process.
   process.stdout.write(JSON.stringify(results), () => process.exit(0));
 }
 

@@ -1,0 +1,67 @@
+"""The stage of most integration tests: three echo servers behind a proxy, shared where a test only makes calls."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.echo import EchoServer, echo_servers
+from tests.support.process import ProxyProcess, start_proxy
+
+SHORT_TIMEOUT_S = 0.4
+SHORT_AUTHORITY = "short.example"  # calls to it have the route's limit of SHORT_TIMEOUT_S
+REFUSED_METHOD = "Refused"  # no route matches this one
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Running echo servers, and the proxy in front of them."""
+
+    servers: list[EchoServer]
+    proxy: ProxyProcess
+
+    @property
+    def address(self) -> str:
+        return self.proxy.listener("outbound")
+
+
+def echo_config(*addresses: str, **settings: Any) -> dict[str, Any]:
+    """A configuration that sends all calls to these endpoints; `settings` are more top-level keys."""
+    endpoints = [{"address": address} for address in addresses]
+    return {
+        "listeners": [{"name": "outbound"}],
+        "clusters": [{"name": "echo", "static": {"endpoints": endpoints}}],
+        "routes": [{"cluster": "echo"}],
+        **settings,
+    }
+
+
+def shared_routes() -> list[Mapping[str, Any]]:
+    return [
+        {"match": {"authority": SHORT_AUTHORITY}, "cluster": "echo", "timeout_s": SHORT_TIMEOUT_S},
+        *({"match": {"service": "mesh.test.Echo", "method": method}, "cluster": "echo"} for method in METHODS),
+    ]
+
+
+METHODS = ("Unary", "Collect", "Expand", "Chat")
+
+
+@pytest.fixture(scope="package")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """For tests that only make calls. Servers "a", "b" and "c"; the routes are those of `shared_routes`."""
+    with echo_servers("a", "b", "c") as servers:
+        addresses = [server.address for server in servers]
+        config = echo_config(*addresses, routes=shared_routes())
+        with start_proxy(config, tmp_path_factory.mktemp("shared")) as proxy:
+            yield Stage(servers, proxy)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    """For tests that stop, kill or reconfigure something: servers "a", "b" and "c", and a proxy, new for each test."""
+    with echo_servers("a", "b", "c") as servers:
+        config = echo_config(*(server.address for server in servers))
+        with start_proxy(config, tmp_path) as proxy:
+            yield Stage(servers, proxy)

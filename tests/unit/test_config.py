@@ -1,0 +1,304 @@
+"""The configuration: what a file may say, what each mistake is called, and that reading never does worse."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from proxy import overrides
+from proxy.address import SocketAddress
+from proxy.config import ConfigError, load, parse
+
+
+SMALL = """
+listeners:
+  - {name: outbound, address: "127.0.0.1:4140"}
+clusters:
+  - name: voting
+    static: {endpoints: [{address: "127.0.0.1:50051"}]}
+routes:
+  - cluster: voting
+"""
+
+LARGE = """
+admin: {address: "[::1]:4191"}
+access_log: {path: "-"}
+shutdown_grace_s: 5
+limits:
+  {max_header_fields: 50, max_header_list_bytes: 8192, max_concurrent_streams: 10, header_timeout_s: 2.5}
+listeners:
+  - {name: outbound, address: "127.0.0.1:4140"}
+  - {name: outbound6, address: "[0:0::1]:0"}
+clusters:
+  - name: voting
+    balancer: least_request
+    connect_timeout_s: 2
+    failfast_s: 0
+    max_pending: 0
+    max_connections_per_endpoint: 1
+    ewma: {decay_s: 1, initial_s: 0.001, failure_penalty_s: 0}
+    static:
+      endpoints:
+        - {address: "127.0.0.1:50051", weight: 2, pod: voting-1}
+        - {address: "[::1]:50051"}
+  - name: voting-canary
+    dns:
+      {name: voting.emojivote.svc.cluster.local, port: 8080, max_refresh_s: 5, nameservers: [10.0.0.1, "::1"]}
+routes:
+  - match: {authority: "voting.example:8080", service: emojivoto.v1.VotingService, method: Vote}
+    clusters: {voting: 90, voting-canary: 10}
+    timeout_s: 0.5
+  - match: {path_prefix: /static}
+    cluster: voting-canary
+  - cluster: voting
+"""
+
+
+def errors_of(content: str, environment: dict[str, str] | None = None) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parse(content, environment)
+    assert str(caught.value) == "\n".join(caught.value.errors)
+    return caught.value.errors
+
+
+def changed(old: str, new: str, content: str = LARGE) -> str:
+    assert content.count(old) == 1, f"{old!r} must be in the file once"
+    return content.replace(old, new)
+
+
+# ---- what a right file becomes ----
+
+
+def test_a_small_file_is_filled_in_with_the_defaults() -> None:
+    config = parse(SMALL)
+    assert str(config.admin.address) == "127.0.0.1:4191"
+    assert config.access_log is None
+    assert config.shutdown_grace_s == 30
+    assert dataclasses.astuple(config.limits) == (100, 65_536, 1000, 10)
+    (cluster,) = config.clusters
+    assert cluster.balancer == "peak_ewma"
+    assert (cluster.connect_timeout_s, cluster.failfast_s) == (1, 3)
+    assert (cluster.max_pending, cluster.max_connections_per_endpoint) == (100, 10)
+    assert dataclasses.astuple(cluster.ewma) == (10, 0.03, 5)
+    assert cluster.dns is None
+    assert cluster.static is not None
+    (endpoint,) = cluster.static.endpoints
+    assert endpoint.address == SocketAddress("127.0.0.1", 50051)
+    assert (endpoint.weight, endpoint.pod) == (1, "")
+    (route,) = config.routes
+    assert dataclasses.astuple(route.match) == (None, None, None, None)
+    assert (route.targets, route.timeout_s) == ((("voting", 1),), None)
+
+
+def test_a_large_file_says_what_it_says() -> None:
+    config = parse(LARGE)
+    assert config.admin.address == SocketAddress("::1", 4191)
+    assert config.access_log is not None
+    assert config.access_log.path == "-"
+    assert config.limits.header_timeout_s == 2.5
+    assert str(config.listeners[1].address) == "[::1]:0"
+    voting, canary = config.clusters
+    assert voting.static is not None
+    assert [str(item.address) for item in voting.static.endpoints] == ["127.0.0.1:50051", "[::1]:50051"]
+    assert voting.static.endpoints[0].pod == "voting-1"
+    assert canary.dns is not None
+    assert (canary.dns.port, canary.dns.min_refresh_s, canary.dns.max_refresh_s) == (8080, 1, 5)
+    assert canary.dns.nameservers == (SocketAddress("10.0.0.1", 53), SocketAddress("::1", 53))
+    first, second, _ = config.routes
+    assert first.targets == (("voting", 90), ("voting-canary", 10))
+    assert (first.match.service, first.match.method, first.timeout_s) == (
+        "emojivoto.v1.VotingService",
+        "Vote",
+        0.5,
+    )
+    assert (second.match.path_prefix, second.targets) == ("/static", (("voting-canary", 1),))
+
+
+def test_a_config_cannot_be_changed_and_two_readings_are_equal() -> None:
+    config = parse(LARGE)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.shutdown_grace_s = 1.0  # type: ignore[misc]
+    with pytest.raises((AttributeError, TypeError)):
+        object.__setattr__(config, "unknown", 1)
+    assert config == parse(LARGE)
+    assert hash(config) == hash(parse(LARGE))
+    assert config != parse(SMALL)
+
+
+@pytest.mark.parametrize("content", [SMALL, LARGE])
+def test_as_dict_is_json_in_the_shape_of_the_file(content: str) -> None:
+    config = parse(content)
+    shown = json.dumps(config.as_dict())
+    assert json.loads(shown) == config.as_dict()
+    assert parse(shown) == config
+
+
+def test_what_is_off_is_left_out_of_as_dict() -> None:
+    shown = parse(SMALL).as_dict()
+    assert "access_log" not in shown
+    assert shown["routes"] == [{"match": {}, "cluster": "voting"}]
+    assert shown["clusters"][0]["static"] == {
+        "endpoints": [{"address": "127.0.0.1:50051", "weight": 1, "pod": ""}]
+    }
+
+
+def test_an_alias_repeats_what_its_anchor_holds() -> None:
+    shared = changed("dns:", "ewma: *shared\n    dns:", changed("ewma: {", "ewma: &shared {"))
+    first, second = parse(shared).clusters
+    assert first.ewma == second.ewma
+    assert second.ewma.decay_s == 1
+
+
+def test_dates_and_numbers_are_text_where_they_are_names() -> None:
+    config = parse(SMALL.replace("voting", "2024-01-01"))
+    assert config.clusters[0].name == "2024-01-01"
+    config = parse(changed("cluster: voting", "clusters: {7: 1}", SMALL).replace("name: voting", 'name: "7"'))
+    assert config.routes[0].targets == (("7", 1),)
+
+
+# ---- each mistake, by namMISTAKES = yaml.safe_load((Path(__file__).parent / "config_mistakes.yaml").read_text())
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[mistake["errors"][0][:60] for mistake in MISTAKES])
+def test_a_mistake_is_named_by_its_path_and_alone(mistake: dict[str, Any]) -> None:
+    assert list(errors_of(changed(mistake["old"], mistake["new"]))) == mistake["errors"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("9" * 5000, "is not what its tag says, or too large a number"),
+        ("0x" + "f" * 5000, "is too large a number"),
+        (
+            "x" * 5000,
+            f"must be a number from 0 to 86400, not '{'x' * 57}...'; the unit is part of the key's name",
+        ),
+    ],
+)
+def test_a_huge_value_is_refused_in_a_few_words(value: str, expected: str) -> None:
+    assert errors_of(f"shutdown_grace_s: {value}\n{SMALL}") == (f"shutdown_grace_s: {expected}",)
+
+
+def test_all_mistakes_are_reported_at_once() -> None:
+    content = LARGE
+    for old, new in (
+        ("admin: {address:", "admin: {adress:"),
+        ("name: outbound6", "name: outbound"),
+        ("least_request", "most_request"),
+        ("weight: 2", "weight: 0"),
+        ("port: 8080", "port: http"),
+        ("cluster: voting-canary", "cluster: nowhere"),
+        ("timeout_s: 0.5", "timeout_s: 0.5\n    timeout_s: 1"),
+    ):
+        content = changed(old, new, content)
+    paths = [line.partition(": ")[0] for line in errors_of(content)]
+    assert sorted(paths) == [
+        "admin.adress",
+        "clusters[0].balancer",
+        "clusters[0].static.endpoints[0].weight",
+        "clusters[1].dns.port",
+        "listeners[1].name",
+        "routes[0].timeout_s",
+        "routes[1].cluster",
+    ]
+
+
+@pytest.mark.parametrize("kept", ["listeners", "clusters", "routes"])
+def test_the_three_lists_must_be_there_and_not_empty(kept: str) -> None:
+    others = [name for name in ("listeners", "clusters", "routes") if name != kept]
+    section = next(part for part in re.split(r"(?m)^(?=\w)", SMALL) if part.startswith(kept))
+    missing = [line for line in errors_of(section) if "no cluster is called" not in line]
+    assert missing == [f"{name}: missing; this key must be given" for name in others]
+    empty = errors_of(section + "".join(f"{name}: []\n" for name in others))
+    assert {f"{name}: must have 1 or more entries, not 0" for name in others} <= set(empty)
+
+
+def test_a_missing_list_of_clusters_does_not_make_each_route_wrong() -> None:
+    content = "listeners: [{name: a, address: '[::1]:1'}]\nroutes: [{cluster: voting}]"
+    assert errors_of(content) == ("clusters: missing; this key must be given",)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "file: is empty; it needs listeners, clusters and routes"),
+        ("# nothing", "file: is empty; it needs listeners, clusters and routes"),
+        ("- a", "file: must be a mapping with the keys admin, access_log,"),
+        ("listeners", "file: must be a mapping with the keys admin, access_log,"),
+        ("a: [1, 2", "file: not YAML: line 1, column 9: did not find expected ',' or ']'"),
+        ("a: 1\n\tb: 2", "file: not YAML: line 2, column 1: found character that cannot start any token"),
+        ("a: \x00", "file: not YAML: unacceptable character #x0000"),
+        ("a: \ud800", "file: not YAML: 'utf-8' codec can't encode"),
+        ("[" * 100_000, "file: not YAML: line 1: nested more than 32 levels deep"),
+        ("a: &x [*x]", "a[0]: refers to *x, which is not defined above this line"),
+        (SMALL + "---\na: 1", "file: holds more than one YAML document; keep one and remove the `---` lines"),
+    ],
+)
+def test_a_file_that_is_no_yaml_mapping(content: str, expected: str) -> None:
+    assert errors_of(content)[0].startswith(expected)
+
+
+# ---- the environment ----
+
+
+def test_the_environment_overrides_single_values() -> None:
+    environment = {
+        "MESHCTL_ADMIN_ADDRESS": "0.0.0.0:9990",
+        "MESHCTL_ACCESS_LOG_PATH": "/var/log/access.json",
+        "MESHCTL_SHUTDOWN_GRACE_S": "2.5",
+        "MESHCTL_LIMITS_MAX_HEADER_FIELDS": "20",
+        "MESHCTL_LIMITS_MAX_HEADER_LIST_BYTES": "2048",
+        "MESHCTL_LIMITS_MAX_CONCURRENT_STREAMS": "30",
+        "MESHCTL_LIMITS_HEADER_TIMEOUT_S": "4",
+    }
+    assert set(environment) == set(overrides.VARIABLES)
+    for content in (SMALL, LARGE):
+        config = parse(content, environment)
+        assert str(config.admin.address) == "0.0.0.0:9990"
+        assert config.access_log is not None
+        assert config.access_log.path == "/var/log/access.json"
+        assert config.shutdown_grace_s == 2.5
+        assert dataclasses.astuple(config.limits) == (20, 2048, 30, 4)
+
+
+def test_empty_and_unknown_variables_change_nothing() -> None:
+    environment = {"MESHCTL_ADMIN_ADDRESS": "", "MESHCTL_PORT": "tcp://10.0.0.1:80", "MESHCTL_ASAN": "1"}
+    assert parse(SMALL, environment) == parse(SMALL)
+
+
+def test_a_wrong_variable_is_named_beside_the_key() -> None:
+    (error,) = errors_of(SMALL, {"MESHCTL_LIMITS_HEADER_TIMEOUT_S": "soon"})
+    assert error.startswith("limits.header_timeout_s: must be a number from 0.1 to 3600, not 'soon'")
+    assert error.endswith("(from MESHCTL_LIMITS_HEADER_TIMEOUT_S)")
+
+
+def test_a_variable_does_not_hide_a_broken_section() -> None:
+    (error,) = errors_of("limits: 5\n" + SMALL, {"MESHCTL_LIMITS_MAX_HEADER_FIELDS": "20"})
+    assert error.startswith("limits: must be a mapping")
+
+
+# ---- files ----
+
+
+def test_load_reads_a_file_and_the_process_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text(SMALL)
+    monkeypatch.setenv("MESHCTL_SHUTDOWN_GRACE_S", "7")
+    assert load(path).shutdown_grace_s == 7
+    assert load(str(path), {}).shutdown_grace_s == 30
+
+
+def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^file: cannot be read: No such file or directory$"):
+        load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match=r"^file: cannot be read: Is a directory$"):
+        load(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(SMALL.encode() + b"# \xe9")
+    with pytest.raises(ConfigError, match=r"^file: is not UTF-8 text: "):
+        load(tmp_path / "latin.yaml")

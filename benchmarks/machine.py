@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.peers import Peer
 from benchmarks.process import HAS_SCHEDSTAT, LOAD_CORE, PROXY_CORE, ROOT
 
-BUSY_LOAD = 0.5
+BUSY_LOAD = 1.0
 """Programs that ran on average in the last minute; above this, something else is using the machine."""
 
 

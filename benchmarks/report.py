@@ -41,11 +41,9 @@ def write(scenarios: Sequence[Scenario], directory: Path) -> Path:
 def section(scenario: Scenario, made: Results) -> str:
     """A scenario's text and tables."""
     cases = list(dict.fromkeys(sample.case for sample in made.samples))
-    contenders = [
-        contender.label
-        for contender in dict.fromkeys(c for case in scenario.cases for c in case.contenders)
-        if any(sample.contender == contender.label for sample in made.samples)
-    ]
+    measured = {sample.contender for sample in made.samples}
+    labels = dict.fromkeys(c.label for case in scenario.cases for c in case.contenders)
+    contenders = [label for label in labels if label in measured]
     parts = [f"## {scenario.title}\n", f"{scenario.text} {made.rounds} rounds, {made.started}.\n"]
     if len(cases) > 1:
         for metric in scenario.metrics:

@@ -3,7 +3,8 @@
     Listener -> DownstreamSession -> Router -> Cluster -> Balancer -> Endpoint -> UpstreamSession
                                                  ^ resolvers (discovery)      ^ Dialer
 
-Owns the order of starting, reloading and stopping. Every other module is handed what it needs and knows no more.
+Owns the order of starting, reloading and stopping. Every other module is handed what it needs, and knows no
+more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ from proxy.admin.exposition import Exposition
 from proxy.admin.metrics import Build, PlaneCollector
 from proxy.admin.server import AdminServer
 from proxy.config import ClusterConfig, Config, ConfigError, load
-from proxy.dataplane import BUCKETS_S, Cluster, DataPlane, DownstreamSession, Limits, Router, libnghttp2_version
+from proxy.dataplane import (
+    BUCKETS_S,
+    Cluster,
+    DataPlane,
+    DownstreamSession,
+    Limits,
+    Router,
+    libnghttp2_version,
+)
 from proxy.discovery import Add, DoesNotExist, Remove, Reset, make_resolver
 from proxy.net.dialer import Dialer
 from proxy.net.listener import Listener
@@ -152,7 +161,7 @@ class Proxy:
         self._config = config
 
     def _apply_cluster(self, config: ClusterConfig) -> None:
-        settings = {
+        settings: dict[str, Any] = {
             "balancer": config.balancer,
             "failfast_s": config.failfast_s,
             "max_pending": config.max_pending,
@@ -229,7 +238,7 @@ class Proxy:
         log.info("configuration applied")
 
     async def _watch(self) -> None:
-        """Notice that the file changed, by what `stat` says: works for ConfigMaps, whose files are swapped links."""
+        """Notice by `stat` that the file changed: works for ConfigMaps, whose files are swapped links."""
         seen = _identity(self._path)
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
@@ -241,7 +250,7 @@ class Proxy:
     # ---- stop ----
 
     async def _drain(self) -> None:
-        """Promise nothing new, finish what runs, still take late arrivals for a while (semantics: 5 and 13)."""
+        """Promise nothing new, finish what runs, still take late arrivals (semantics: 5 and 13)."""
         log.info("draining: %d calls in flight", self.plane.calls)
         loop = asyncio.get_running_loop()
         begun = loop.time()
@@ -250,8 +259,10 @@ class Proxy:
             for session in list(self.plane.downstreams):
                 session.drain()
             quiet = not self.plane.downstreams
-            if quiet and (self.plane.calls == 0) and loop.time() - begun >= min(
-                LATE_ARRIVALS_S, self._config.shutdown_grace_s
+            if (
+                quiet
+                and (self.plane.calls == 0)
+                and loop.time() - begun >= min(LATE_ARRIVALS_S, self._config.shutdown_grace_s)
             ):
                 break
             with contextlib.suppress(TimeoutError):
@@ -287,7 +298,7 @@ def _identity(path: str) -> tuple[int, int, int] | None:
 
 
 def main(path: str | os.PathLike[str]) -> int:
-    """Run the proxy of a configuration file; returns the exit status: 0, 1 for a failed start, 2 for a wrong file."""
+    """Run a configuration file's proxy; returns the exit status: 0, 1 (failed start), 2 (wrong file)."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         config = load(path)

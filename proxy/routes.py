@@ -1,7 +1,7 @@
 """The route table: which clusters a call's authority and path lead to.
 
-Pure: built from the configuration, asked by the data plane's Router once per new (authority, path). The first route
-that matches wins. Authorities are compared without regard to case, port and all.
+Pure: built from the configuration, asked by the data plane's Router once per new (authority, path). The first
+route that matches wins. Authorities are compared without regard to case, port and all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def matches(match: MatchConfig, authority: str, path: str, grpc: bool) -> bool:
 
 
 def route_table(routes: tuple[RouteConfig, ...], clusters: Mapping[str, Any]) -> Resolve:
-    """The function a Router asks: (authority, path, grpc) to ([(cluster, weight), ...], timeout_s), or None."""
+    """What a Router asks: (authority, path, grpc) to ([(cluster, weight), ...], timeout_s), or None."""
     table = [
         (
             route.match,

@@ -73,7 +73,7 @@ SCENARIO = Scenario(
     text=(
         f"{CALLS_PER_S:,} calls a second. Each backend answers after {DELAY_US // 1000} ms; after "
         f"{BEFORE_S:.0f} s one of them needs {SLOW_DELAY_US // 1000} ms from then on. Counted are its "
-        "share of the calls in the first second after that, and its share and all latencies after the first second."
+        "share of the calls in the first second after that, then its share and all latencies."
     ),
     metrics=(
         Metric("first_share_percent", "calls to the slow one in the first second, %", 1),

@@ -23,8 +23,8 @@ def measure(contender: Contender, pace: Pace, *, shape: Shape, message_bytes: in
             "calls_per_s": (after.calls - before.calls) / (after.at_s - before.at_s),
             **running.memory_mb(),
         }
-        problems = running.problems(result, end, unfinished=shape.in_flight) + running.imbalance(end)
-        return Measured(values, problems)
+        problems = running.problems(result, end, unfinished=shape.in_flight)
+        return Measured(values, problems + running.imbalance(end, shape.in_flight))
 
 
 SCENARIO = Scenario(

@@ -85,8 +85,8 @@ class Worker:
                 await web.open()
                 due_s = loop.time()
                 while not self.stopping:
-                    # Each moment follows from the last planned one, so that slow answers do not lower the rate;
-                    # of a standstill, at most a second is caught up with.
+                    # Counted from the last planned moment, so that slow answers do not lower the rate; of a
+                    # standstill, at most a second is caught up with.
                     due_s = max(due_s + random.expovariate(self._votes_per_s), loop.time() - 1)
                     await asyncio.sleep(due_s - loop.time())
                     self._outcomes[await self._vote(web, random.choice(choices))] += 1

@@ -21,7 +21,9 @@ from settings import Options
 log = logging.getLogger("voting")
 
 FAILING_SHORTCODE = ":doughnut:"
-FAILING_STATUS = grpc.StatusCode.INTERNAL
+# A refusal of this one vote. INTERNAL or UNAVAILABLE would say that the pod is broken, and a balancer is
+# right to prefer other pods to one that says so.
+FAILING_STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class Voting(services.VotingServiceServicer):

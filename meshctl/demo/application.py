@@ -149,6 +149,8 @@ class Application:
         emoji = [{"address": self._emoji_address, "pod": "emoji-1"}]
         config = {
             "admin": {"address": self.admin_address},
+            # By the time the proxy is stopped, nobody is left who calls through it.
+            "shutdown_grace_s": 1,
             "listeners": [{"name": "outbound", "address": self._proxy_address}],
             "clusters": [
                 {"name": "voting", "static": {"endpoints": voting}},

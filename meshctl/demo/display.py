@@ -18,7 +18,9 @@ from rich.text import Text
 
 from meshctl.demo.figures import ALL_PODS, Figures
 
-_BAR_CELLS = 20
+_BAR_CELLS = 11
+# With its bars, the table needs 98 columns.
+_WIDTH_FOR_BARS = 98
 _LINE_WIDTH = 100
 _LINES_EVERY_S = 2.0
 _STATE_STYLES = {"up": "green", "slow": "yellow", "leaving": "yellow", "away": "red"}
@@ -41,8 +43,8 @@ class Display:
         if not self._on_terminal:
             self._console = Console(highlight=False, width=_LINE_WIDTH, no_color=True, file=sys.stdout)
         self._live: Live | None = None
-        self._title = ""
-        self._last_line_s = 0.0
+        self._began_s = self._last_line_s = time.monotonic()
+        self._note = ""
 
     def say(self, text: str, style: str = "") -> None:
         """Print a paragraph."""
@@ -50,7 +52,7 @@ class Display:
 
     def begin(self, title: str, explanation: str) -> None:
         """Start a phase."""
-        self._title = title
+        self._began_s = time.monotonic()
         self._console.print(Text(f"\n{title}", "bold"))
         self._console.print(Text(explanation, "dim"))
         if self._on_terminal:
@@ -60,15 +62,21 @@ class Display:
     def update(self, rows: list[Figures], states: Mapping[str, str], note: str) -> None:
         """Show the figures of this moment; `note` says what is going on."""
         if self._live is not None:
-            self._live.update(Group(_table(rows, states), Text(note, "dim")), refresh=True)
-        elif time.monotonic() - self._last_line_s >= _LINES_EVERY_S:
+            elapsed_s = time.monotonic() - self._began_s
+            note_line = Text(f"{elapsed_s:2.0f} s  {note}", "dim")
+            self._live.update(Group(self._table(rows, states), note_line), refresh=True)
+            return
+        if note != self._note:
+            self._note = note
+            self.say(f"- {note}")
+        if time.monotonic() - self._last_line_s >= _LINES_EVERY_S:
             self._last_line_s = time.monotonic()
-            self._console.print(Text(_line(rows, states, note)), soft_wrap=True)
+            self._console.print(Text(_line(self._last_line_s - self._began_s, rows)), soft_wrap=True)
 
     def end(self, rows: list[Figures], states: Mapping[str, str], verdict: Verdict) -> None:
         """End the phase: print its table and its verdict."""
         self.close()
-        self._console.print(_table(rows, states))
+        self._console.print(self._table(rows, states))
         self._console.print(_verdict_text(verdict))
 
     def summary(self, verdicts: Mapping[str, Verdict]) -> None:
@@ -84,22 +92,27 @@ class Display:
             self._live.stop()
             self._live = None
 
+    def _table(self, rows: list[Figures], states: Mapping[str, str]) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("pod", "state"):
+            table.add_column(heading, no_wrap=True)
+        for heading in ("calls/s", "success", "p50 ms", "p95 ms", "p99 ms", "doughnut", "failed", "share"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        with_bars = self._console.width >= _WIDTH_FOR_BARS
+        if with_bars:
+            table.add_column("", no_wrap=True, width=_BAR_CELLS)
+        for row in rows:
+            cells = _cells(row, states.get(row.pod, ""))
+            if with_bars:
+                bar = "" if row.pod == ALL_PODS else "█" * round(row.share * _BAR_CELLS)
+                cells.append(Text(bar, "cyan"))
+            table.add_row(*cells, style="bold" if row.pod == ALL_PODS else "")
+        return table
+
 
 def _verdict_text(verdict: Verdict) -> Text:
     mark, style = ("✓", "green") if verdict.held else ("✗", "bold red")
     return Text(f"{mark} {verdict.text}", style)
-
-
-def _table(rows: list[Figures], states: Mapping[str, str]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="bold", show_edge=False)
-    table.add_column("pod", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for heading in ("calls/s", "success", "p50 ms", "p95 ms", "p99 ms", "doughnut", "failed", "share"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, width=_BAR_CELLS)
-    for row in rows:
-        table.add_row(*_cells(row, states.get(row.pod, "")), style="bold" if row.pod == ALL_PODS else "")
-    return table
 
 
 def _cells(row: Figures, state: str) -> list[Text | str]:
@@ -112,7 +125,6 @@ def _cells(row: Figures, state: str) -> list[Text | str]:
         str(row.refused),
         Text(str(row.failed), "bold red" if row.failed else ""),
         f"{row.share:.1%}",
-        Text("█" * round(row.share * _BAR_CELLS) if row.pod != ALL_PODS else "", "cyan"),
     ]
 
 
@@ -120,15 +132,10 @@ def _milliseconds(value_ms: float | None) -> str:
     return "–" if value_ms is None else f"{value_ms:.1f}"
 
 
-def _line(rows: list[Figures], states: Mapping[str, str], note: str) -> str:
-    pods = [
-        f"{row.pod}{f' ({state})' if (state := states.get(row.pod, 'up')) != 'up' else ''} "
-        f"{row.calls_per_s:.0f}/s {row.share:.0%}"
-        for row in rows
-        if row.pod != ALL_PODS
-    ]
-    everything = rows[-1]
-    return (
-        f"{note}: {', '.join(pods)}; p50 {_milliseconds(everything.p50_ms)} ms,"
-        f" p99 {_milliseconds(everything.p99_ms)} ms, failed {everything.failed}"
+def _line(elapsed_s: float, rows: list[Figures]) -> str:
+    pods = "  ".join(
+        f"{row.pod} {row.calls_per_s:3.0f}/s {row.share:4.0%}" for row in rows if row.pod != ALL_PODS
     )
+    all_pods = rows[-1]
+    p50, p99 = _milliseconds(all_pods.p50_ms), _milliseconds(all_pods.p99_ms)
+    return f"{elapsed_s:3.0f} s  {pods}  p50 {p50}  p99 {p99} ms  failed {all_pods.failed}"

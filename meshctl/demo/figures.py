@@ -6,7 +6,7 @@ Pure functions over two snapshots of counters that only grow. Knows nothing of p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 ALL_PODS = "all"
@@ -15,7 +15,7 @@ NO_POD = "(no pod)"
 
 @dataclass(frozen=True, slots=True)
 class PodCounts:
-    """Votes of one pod since the web front started; `latency_counts` has a bucket more than there are bounds."""
+    """Votes of one pod since the web front started; `latency_counts` has one bucket more than bounds."""
 
     accepted: int
     refused: int
@@ -56,7 +56,8 @@ class Snapshot:
 class Figures:
     """One row of the table. `share` and `success` are 0 to 1; what cannot be told without calls is None.
 
-    `refused` are the votes that fail on purpose; `failed` are the others that failed.
+    `refused` are the votes that fail on purpose; `failed` are the others that failed, and in the row of all
+    pods every failed call, also those to other services.
     """
 
     pod: str
@@ -86,10 +87,12 @@ def figures_between(before: Snapshot, after: Snapshot, pods: Iterable[str]) -> l
         ),
     )
     elapsed_s = after.at_s - before.at_s
-    return [
+    figures = [
         _figures(pod, counts, _calls(total), elapsed_s, after.buckets_ms)
         for pod, counts in [*rows.items(), (ALL_PODS, total)]
     ]
+    figures[-1] = replace(figures[-1], failed=after.failed_calls - before.failed_calls)
+    return figures
 
 
 def percentile_ms(

@@ -14,8 +14,8 @@ from meshctl.demo.figures import ALL_PODS, Figures
 from meshctl.demo.programs import Program
 from meshctl.demo.watch import Watch
 
-# Of three pods alike, each is to get at least this share; they never stay exactly alike on a busy machine.
-LEAST_SHARE = 0.10
+# Of three pods alike, each is to get at least this: on a busy machine they do not stay alike for long.
+LEAST_SHARE = 0.05
 # A pod that is many times slower than the others is to get less than this.
 MOST_SLOW_SHARE = 0.05
 
@@ -125,8 +125,8 @@ async def one_pod_leaves_and_returns(stage: Stage, pod: Pod, proxy: Program) -> 
     others = [other for other in application.pods if other is not pod]
     await watch.begin(
         "4 of 4  One pod is killed and comes back",
-        f"{pod.name}, the busiest, is deleted as Kubernetes does it: the proxy hears that its endpoint goes,\n"
-        "then the pod gets SIGTERM. Later it starts again at the same address.",
+        f"{pod.name}, the busiest, is deleted as Kubernetes does it: the proxy is told that it leaves, then\n"
+        "it gets SIGTERM. Later it starts again at the same address.",
     )
     first = watch.now()
     watch.states[pod.name] = "leaving"

@@ -1,24 +1,23 @@
 """One connection to the admin server: requests in, answers out, in order, until one side has had enough.
 
-A body is any iterable of text. It is sent as it is made, a piece per turn of the event loop, so that calls move on
-while a large answer is written; it never waits in memory as a whole. A small one goes out with its length, a large
-one chunked (RFC 9112, section 7.1) and, if the client takes it, compressed. Every wait has a limit. What is
-answered is not its concern: it calls `answer` with each request.
+A body is sent as it is made, a piece per turn of the event loop, so that calls move on while a large answer
+is written. Every wait has a limit. What is answered is not its concern: it calls `answer` with each
+request.
 """
 
 import asyncio
 import contextlib
 import logging
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from proxy.admin.http1 import Request, RequestError, read_request, response_head
+from proxy.admin.body import Body, encode
+from proxy.admin.http1 import MAX_LINE_BYTES, Request, RequestError, read_request, response_head
 
 TEXT = "text/plain; charset=utf-8"
-PIECE_CHARACTERS = 16 * 1024
-DISCARD_BYTES = 256 * 1024
+LINGER_S = 1.0
+LINGER_BYTES = 256 * 1024
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ class Response:
     """An answer. `after` runs once it has been sent."""
 
     status: HTTPStatus
-    body: Iterable[str]
+    text: Iterable[str]
     content_type: str = TEXT
     fields: tuple[tuple[str, str], ...] = ()
     after: Callable[[], None] | None = None
@@ -36,20 +35,24 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long a client may take: until its request begins, from there to its end, and to take an answer."""
+    """How long a client may take: until its request begins, from there to its end, and to take the answer."""
 
     idle_s: float = 10.0
     request_s: float = 10.0
     response_s: float = 30.0
 
 
-def error(status: HTTPStatus, reason: str, *fields: tuple[str, str]) -> Response:
-    """An answer in one line of text."""
+def refusal(status: HTTPStatus, reason: str, *fields: tuple[str, str]) -> Response:
+    """An answer that says no, in one line of text."""
     return Response(status, [f"{reason}\n"], fields=fields)
 
 
 class Connection:
-    """Serves one accepted connection. `idle` is true while no request has begun and no answer is on its way."""
+    """Serves one accepted connection.
+
+    `idle` is true while nothing is lost if the connection is closed at once. Setting `is_last_exchange`
+    ends it after the answer that is on its way.
+    """
 
     def __init__(
         self,
@@ -59,30 +62,38 @@ class Connection:
         timeouts: Timeouts,
     ) -> None:
         self.idle = True
+        self.is_last_exchange = False
         self._reader = reader
         self._writer = writer
         self._answer = answer
         self._timeouts = timeouts
+        # Nothing may wait in the transport, so drain() returns when the kernel has taken everything.
+        writer.transport.set_write_buffer_limits(high=0)
 
     async def serve(self) -> None:
         """Returns when the connection is closed, whoever closed it and why."""
-        try:
+        with self._aborting():
             while await self._exchange():
                 self.idle = True
-        except (OSError, TimeoutError, asyncio.IncompleteReadError):
-            pass  # the client has gone, or takes too long to take its answer
+
+    async def refuse(self, status: HTTPStatus, reason: str) -> None:
+        """Answers without having read anything, and closes."""
+        with self._aborting():
+            async with asyncio.timeout(self._timeouts.request_s):
+                await self._send(None, refusal(status, reason))
+                await self._linger()
+
+    @contextlib.contextmanager
+    def _aborting(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, TimeoutError):
+            pass  # the client has gone, or does not take its answer
+        except Exception:
+            logger.exception("an answer of the admin server broke off")
         finally:
             # Unlike close(), this does not wait for a client that has stopped reading.
             self._writer.transport.abort()
-
-    async def refuse(self, response: Response) -> None:
-        """Sends `response` without reading anything, and closes."""
-        self.idle = False
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(self._timeouts.request_s):
-                await self._send(None, response, keep_alive=False)
-                await self._close()
-        self._writer.transport.abort()
 
     async def _exchange(self) -> bool:
         """One request and its answer; whether another may follow."""
@@ -90,29 +101,71 @@ class Connection:
             async with asyncio.timeout(self._timeouts.idle_s):
                 first = await self._reader.read(1)
         except TimeoutError:
-            first = b""
+            return False
         if not first:
-            await self._close()
             return False
         self.idle = False
-        request, response = await self._read()
-        keep_alive = request is not None and request.keep_alive
+        request, response = await self._read(first)
         async with asyncio.timeout(self._timeouts.response_s):
-            await self._send(request, response, keep_alive)
+            await self._send(request, response)
         if response.after is not None:
             response.after()
-        if not keep_alive:
-            await self._close()
-        return keep_alive
+        if self._is_last(request):
+            await self._linger()
+            return False
+        return True
+
+    def _is_last(self, request: Request | None) -> bool:
+        return self.is_last_exchange or request is None or not request.keep_alive
 
     async def _read(self, first: bytes) -> tuple[Request | None, Response]:
         try:
             async with asyncio.timeout(self._timeouts.request_s):
                 request = await read_request(first, self._reader)
-        except RequestError as refused:
-            return None, error(refused.status, refused.reason)
+        except RequestError as error:
+            return None, refusal(error.status, error.reason)
         except asyncio.IncompleteReadError:
-            return None, error(HTTPStatus.BAD_REQUEST, "incomplete request")
+            return None, refusal(HTTPStatus.BAD_REQUEST, "incomplete request")
         except TimeoutError:
-            return None, error(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
+            return None, refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
         return request, self._answer(request)
+
+    async def _send(self, request: Request | None, response: Response) -> None:
+        try:
+            body = encode(response.text, request)
+        except Exception:
+            logger.exception("the admin server has no answer")
+            response = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "fault in the admin server")
+            body = encode(response.text, request)
+        await self._write(self._head(request, response, body))
+        if request is not None and request.method == "HEAD":
+            return
+        for piece in body.pieces:
+            if piece:
+                await self._write(piece)
+            # drain() does not wait when the kernel has room; calls must have their turn all the same.
+            await asyncio.sleep(0)
+
+    def _head(self, request: Request | None, response: Response, body: Body) -> bytes:
+        fields = [("Content-Type", response.content_type), ("Cache-Control", "no-store")]
+        return response_head(
+            response.status, [*fields, *response.fields, *body.fields], keep_alive=not self._is_last(request)
+        )
+
+    async def _write(self, data: bytes) -> None:
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def _linger(self) -> None:
+        """Ends our side, then reads for a moment what still comes.
+
+        Closing on unread bytes would reset the connection, and the reset could overtake the answer (RFC 9112,
+        section 9.6).
+        """
+        self.idle = True
+        self._writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_S):
+                for _ in range(LINGER_BYTES // MAX_LINE_BYTES):
+                    if not await self._reader.read(MAX_LINE_BYTES):
+                        return

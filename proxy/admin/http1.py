@@ -1,8 +1,8 @@
 """HTTP/1.1 as the admin server speaks it: a strict, small reader of requests, and the head of a response.
 
-Reads a request from a stream under fixed limits, or says with which status it must be refused (RFC 9112, sections 2
-to 7). Bodies of requests are read and dropped: nothing here takes one. What a path means, how long a client
-may take, and how bodies of responses are sent is not its concern.
+Reads a request from a stream under fixed limits, or says with which status it must be refused (RFC 9112,
+sections 2 to 7). Bodies of requests are read and dropped: nothing here takes one. What a path means, how
+long a client may take, and how bodies of responses are sent is not its concern.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ class RequestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request, its body already dropped. Names in `fields` are in lower case; `path` is without the query."""
+    """A request, its body already dropped. Names in `fields` are in lower case; `path` has no query."""
 
     method: str
     path: str
@@ -59,8 +59,8 @@ class Request:
 async def read_request(first: bytes, reader: asyncio.StreamReader) -> Request:
     """Reads one request whose first byte is `first`.
 
-    `reader` must have been made with `limit=MAX_LINE_BYTES`. Raises RequestError, IncompleteReadError when the client
-    stops in the middle, and what the transport raises.
+    `reader` must have been made with `limit=MAX_LINE_BYTES`. Raises RequestError, IncompleteReadError when
+    the client stops in the middle, and what the transport raises.
     """
     line = await _read_line(reader, HTTPStatus.REQUEST_URI_TOO_LONG, first)
     if not line:  # one empty line before a request is forgiven (RFC 9112, section 2.2)

@@ -1,156 +1,162 @@
-"""The admin pages over HTTP/1.1, on loopback: /metrics, /live, /ready, /endpoints, /config, POST /shutdown.
+"""The admin server: what an operator, a scraper and the kubelet may ask a running proxy, over HTTP/1.1.
 
-A strict, tiny reader of requests on asyncio streams: a web framework would cost every sidecar more memory than all of
-its calls. One request a connection, bounded in size and time. Knows `AdminSource` and nothing of how the proxy is wired.
+Owns the listening socket, the paths and their answers, and a bound on how many clients it serves at a time.
+It runs in the event loop that moves the calls, so nothing it does is long. It sees the proxy only as an
+`AdminSource` and knows nothing of how the proxy is wired. It has no authentication: it belongs on loopback,
+or behind something.
 """
 
-from __future__ import annotations
-
 import asyncio
-import contextlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from proxy.admin.connection import Connection, Response, Timeouts, refusal
 from proxy.admin.exposition import Exposition
-from proxy.admin.source import AdminSource, Endpoint
+from proxy.admin.http1 import MAX_LINE_BYTES, Request
+from proxy.admin.source import AdminSource, Cluster, Endpoint
 
-REQUEST_BYTES = 16 * 1024
-REQUEST_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 30.0
-PAUSE_EVERY_BYTES = 64 * 1024  # of a scrape's text: calls run in between
+MAX_CONNECTIONS = 64
+MAX_REFUSALS = 64
+STOP_GRACE_S = 1.0
+JSON = "application/json"
 
-PAGES = """meshctl proxy
-  GET  /metrics    Prometheus metrics
-  GET  /live       200 while the process runs
-  GET  /ready      200 when calls are welcome, else 503 and why
-  GET  /endpoints  clusters and their endpoints, JSON
-  GET  /config     the configuration in force, JSON
-  POST /shutdown   drain and exit, as SIGTERM does
-"""
-
-
-class BadRequest(Exception):
-    """The request cannot be read; the argument says why."""
+PATHS = {
+    "/metrics": ("GET", "metrics for Prometheus"),
+    "/live": ("GET", "200 while the event loop runs"),
+    "/ready": ("GET", "200 when calls are welcome, else 503 and the reason"),
+    "/endpoints": ("GET", "clusters and their endpoints as the balancers see them now, JSON"),
+    "/config": ("GET", "the configuration in force, JSON"),
+    "/shutdown": ("POST", "drain and exit, as SIGTERM does"),
+}
 
 
 class AdminServer:
-    """`start`, then `stop`. `address` says where it listens."""
+    """Answers on one address from `start` to `stop`. Both are called once."""
 
-    def __init__(self, source: AdminSource, exposition: Exposition) -> None:
+    def __init__(self, source: AdminSource, exposition: Exposition, timeouts: Timeouts | None = None) -> None:
         self._source = source
         self._exposition = exposition
+        self._timeouts = timeouts or Timeouts()
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
-
-    async def start(self, host: str, port: int) -> None:
-        """Listen; port 0 takes any. Raises OSError."""
-        self._server = await asyncio.start_server(self._serve, host, port, limit=REQUEST_BYTES)
+        self._connections: dict[asyncio.Task[None], Connection] = {}
+        self._answers: dict[str, Callable[[Request], Response]] = {
+            "/": lambda _: Response(HTTPStatus.OK, _listing()),
+            "/metrics": self._metrics,
+            "/live": lambda _: Response(HTTPStatus.OK, ["live\n"]),
+            "/ready": self._ready,
+            "/endpoints": lambda _: _json(self._endpoints()),
+            "/config": lambda _: _json(dict(source.config())),
+            "/shutdown": self._shutdown,
+        }
 
     @property
     def address(self) -> str:
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        """Where it listens: "127.0.0.1:4191" or "[::1]:4191", with the port that port 0 became."""
+        assert self._server is not None, "not started"
+        host, port, *_ = self._server.sockets[0].getsockname()
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    async def start(self, host: str, port: int) -> None:
+        """Binds and listens. Raises OSError."""
+        self._server = await asyncio.start_server(self._accepted, host, port, limit=MAX_LINE_BYTES)
+
     async def stop(self) -> None:
-        """Close the listener and whatever is still being answered."""
-        if self._server is not None:
-            self._server.close()
-        for task in list(self._open):
-            task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                head = await reader.readuntil(b"\r\n\r\n")
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                await self._answer(head, writer)
-        except asyncio.LimitOverrunError:
-            _write(writer, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request is over 16 KiB\n")
-        except BadRequest as error:
-            _write(writer, HTTPStatus.BAD_REQUEST, f"{error}\n")
-        except (asyncio.IncompleteReadError, TimeoutError, OSError):
-            pass  # it left, or is too slow: nobody to answer
-        finally:
-            self._open.discard(task)
-            with contextlib.suppress(OSError):
-                writer.close()
-
-    async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
-        method, path, headers = parse(head)
-        if path == "/metrics" and method in ("GET", "HEAD"):
-            await self._metrics(headers.get("accept", ""), writer)
+        """Accepts no more, gives answers on their way STOP_GRACE_S to finish, and closes the rest."""
+        if self._server is None:
             return
-        status, kind, body = self._page(method, path)
-        _write(writer, status, body, kind)
-        await writer.drain()
+        self._server.close()
+        for task, connection in self._connections.items():
+            connection.is_last_exchange = True
+            if connection.idle:
+                task.cancel()
+        if self._connections:
+            _, late = await asyncio.wait(self._connections, timeout=STOP_GRACE_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._server.wait_closed()
 
-    def _page(self, method: str, path: str) -> tuple[HTTPStatus, str, str]:
-        plain, as_json = "text/plain; charset=utf-8", "application/json"
-        if path == "/shutdown":
-            if method != "POST":
-                return HTTPStatus.METHOD_NOT_ALLOWED, plain, "POST /shutdown\n"
-            self._source.shutdown()
-            return HTTPStatus.OK, plain, "draining\n"
-        if path not in ("/", "/live", "/ready", "/endpoints", "/config", "/metrics"):
-            return HTTPStatus.NOT_FOUND, plain, f"no such page; there are:\n{PAGES}"
-        if method not in ("GET", "HEAD"):
-            return HTTPStatus.METHOD_NOT_ALLOWED, plain, f"GET {path}\n"
-        if path == "/ready":
-            ready, why = self._source.ready()
-            return (HTTPStatus.OK, plain, "ready\n") if ready else (HTTPStatus.SERVICE_UNAVAILABLE, plain, why + "\n")
-        if path == "/endpoints":
-            return HTTPStatus.OK, as_json, json.dumps(self._endpoints(), indent=2) + "\n"
-        if path == "/config":
-            return HTTPStatus.OK, as_json, json.dumps(self._source.config(), indent=2) + "\n"
-        return HTTPStatus.OK, plain, "live\n" if path == "/live" else PAGES
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = Connection(reader, writer, self._answer, self._timeouts)
+        if len(self._connections) < MAX_CONNECTIONS:
+            serving = connection.serve()
+        elif len(self._connections) < MAX_CONNECTIONS + MAX_REFUSALS:
+            serving = connection.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
+        else:
+            writer.transport.abort()
+            return
+        task = asyncio.ensure_future(serving)
+        self._connections[task] = connection
+        task.add_done_callback(self._connections.pop)
+
+    def _answer(self, request: Request) -> Response:
+        answer = self._answers.get(request.path)
+        if answer is None:
+            return refusal(HTTPStatus.NOT_FOUND, "not found")
+        method = PATHS.get(request.path, ("GET", ""))[0]
+        allowed = ("GET", "HEAD") if method == "GET" else (method,)
+        if request.method not in allowed:
+            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
+        return answer(request)
+
+    def _metrics(self, request: Request) -> Response:
+        scrape = self._exposition.scrape(request.fields.get("accept", ""))
+        return Response(HTTPStatus.OK, scrape.text, scrape.content_type)
+
+    def _ready(self, _: Request) -> Response:
+        is_ready, reason = self._source.ready()
+        if is_ready:
+            return Response(HTTPStatus.OK, ["ready\n"])
+        return refusal(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+
+    def _shutdown(self, request: Request) -> Response:
+        # Only browsers send Origin. A page from elsewhere, open on this machine, must not stop the proxy.
+        if "origin" in request.fields:
+            return refusal(HTTPStatus.FORBIDDEN, "not from a browser")
+        return Response(HTTPStatus.OK, ["draining\n"], after=self._source.shutdown)
 
     def _endpoints(self) -> dict[str, Any]:
-        plane = self._source.plane
-        return {
-            name: {
-                "balancer": cluster.balancer,
-                "pending": cluster.pending,
-                "failfast": cluster.failfast,
-                "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
-            }
-            for name, cluster in plane.clusters.items()
-        }
-
-    async def _metrics(self, accept: str, writer: asyncio.StreamWriter) -> None:
-        scrape = self._exposition.scrape(accept)
-        writer.write(_head(HTTPStatus.OK, scrape.content_type, None))
-        for piece in _pieces(scrape.text):
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
+        now_s = self._source.plane.now_s()
+        clusters = self._source.plane.clusters
+        return {name: _cluster(cluster, now_s) for name, cluster in clusters.items()}
 
 
-def _pieces(text: Iterator[str]) -> Iterator[bytes]:
-    gathered: list[str] = []
-    size = 0
-    for part in text:
-        gathered.append(part)
-        size += len(part)
-        if size >= PAUSE_EVERY_BYTES:
-            yield "".join(gathered).encode()
-            gathered, size = [], 0
-    yield "".join(gathered).encode()
+def _listing() -> Iterable[str]:
+    return (f"{method:<5}{path:<11} {what}\n" for path, (method, what) in PATHS.items())
+
+
+def _json(value: Any) -> Response:
+    # The encoder that indents is slow, but yields as it goes: a large answer costs the calls no long wait.
+    text = json.JSONEncoder(indent=2, allow_nan=False).iterencode(value)
+    return Response(HTTPStatus.OK, _ended(text), JSON)
+
+
+def _ended(text: Iterable[str]) -> Iterable[str]:
+    yield from text
+    yield "\n"
+
+
+def _cluster(cluster: Cluster, now_s: float) -> dict[str, Any]:
+    return {
+        "balancer": cluster.balancer,
+        "pending": cluster.pending,
+        "failfast": cluster.failfast,
+        "update_age_s": _rounded(now_s - cluster.updated_at_s),
+        "endpoints": [_endpoint(endpoint) for endpoint in cluster.endpoints],
+    }
 
 
 def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     return {
         "address": endpoint.address,
         "pod": endpoint.pod,
+        "uid": endpoint.uid,
         "weight": endpoint.weight,
         "state": endpoint.state,
-        "ewma_ms": round(endpoint.ewma_s * 1000, 3),
+        "ewma_ms": _rounded(endpoint.ewma_s * 1000),
         "in_flight": endpoint.in_flight,
         "connections": endpoint.connections,
         "connect_failures": endpoint.connect_failures,
@@ -159,31 +165,6 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def parse(head: bytes) -> tuple[str, str, dict[str, str]]:
-    """(method, path without its query, headers by lower-case name) of a request head. Raises BadRequest."""
-    try:
-        lines = head.decode("ascii").split("\r\n")[:-2]
-    except UnicodeDecodeError:
-        raise BadRequest("the request is not ASCII") from None
-    words = lines[0].split(" ")
-    if len(words) != 3 or not words[2].startswith("HTTP/1.") or not words[1].startswith("/"):
-        raise BadRequest("not an HTTP/1.1 request")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip() or "\n" in line or "\r" in line:
-            raise BadRequest("a malformed header line")
-        headers[name.lower()] = value.strip()
-    return words[0], words[1].partition("?")[0], headers
-
-
-def _head(status: HTTPStatus, kind: str, length: int | None) -> bytes:
-    size = "" if length is None else f"content-length: {length}\r\n"
-    return f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {kind}\r\n{size}connection: close\r\n\r\n".encode()
-
-
-def _write(
-    writer: asyncio.StreamWriter, status: HTTPStatus, text: str, kind: str = "text/plain; charset=utf-8"
-) -> None:
-    body = text.encode()
-    writer.write(_head(status, kind, len(body)) + body)
+def _rounded(value: float) -> float | None:
+    """To three digits; what JSON cannot say becomes null."""
+    return round(value, 3) if math.isfinite(value) else None

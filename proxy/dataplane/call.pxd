@@ -71,7 +71,7 @@ cdef class Call(Waiter):
     cdef int submit_trailers(self, HeaderBlock block) except -1
     cdef int downstream_gone(self, uint32_t code) except -1
     cdef int judge(self) except -1
-    cdef void observe(self, bint failed) noexcept
+    cdef void observe(self, bint failed, double at) noexcept
     cdef int finish(self) except -1
 
 

@@ -114,9 +114,11 @@ cdef class Call(Waiter):
         if self.plane.access_log is not None:
             self.started_unix = time.time()
         if end_stream:
-            self.received_end(self.down)
-            if self.finished:
+            if self.request.content_length > 0:
+                self.plane.malformed += 1
+                self.down.reset(self.down_id, NGHTTP2_PROTOCOL_ERROR)
                 return 0
+            self.request_body.eof = True
         self.route = self.router.find(self.request)
         if self.request.too_large:
             return self.fail(HEADERS_TOO_LARGE, b"the request has over %d headers or %d bytes of them" % (
@@ -212,7 +214,7 @@ cdef class Call(Waiter):
                 self.fail(UPSTREAM_PROTOCOL, b"the endpoint sent DATA before headers, or more than content-length")
             else:
                 if self.response_body.messages > 1 and not self.observed:
-                    self.observe(False)
+                    self.observe(False, self.headers_at)
                 if self.response_body.deferred:
                     self.response_body.deferred = False
                     self.down.resume(self.down_id)
@@ -277,10 +279,10 @@ cdef class Call(Waiter):
         provider = data_provider()
         nghttp2_submit_response(self.down.ng, self.down_id, nv, n, NULL if end_stream else &provider)
         self.down.touch()
-        if not self.request_body.eof:
-            self.observe(False)         # a stream: its headers are the sample
         if end_stream:
-            self.upstream_ended()
+            return self.upstream_ended()
+        if not self.request_body.eof:
+            self.observe(False, self.headers_at)        # a stream: the time to its headers is the sample
         return 0
 
     cdef int upstream_ended(self) except -1:
@@ -291,7 +293,7 @@ cdef class Call(Waiter):
             return self.fail(UPSTREAM_PROTOCOL, b"the endpoint ended the response inside a message")
         self.response_body.eof = True
         self.judge()
-        self.observe(self.classification == FAILURE)
+        self.observe(self.classification == FAILURE, self.plane.now)
         if self.response_body.deferred:
             self.response_body.deferred = False
             self.down.resume(self.down_id)
@@ -310,9 +312,9 @@ cdef class Call(Waiter):
             self.classification = FAILURE if self.http_status >= 500 else SUCCESS
         return 0
 
-    cdef void observe(self, bint failed) noexcept:
-        """Give the endpoint's average this attempt's sample, once."""
-        cdef double elapsed = self.plane.now - self.attempt_at
+    cdef void observe(self, bint failed, double at) noexcept:
+        """Give the endpoint's average this attempt's sample, the time until `at`; only the first one counts."""
+        cdef double elapsed = at - self.attempt_at
         if self.endpoint is None or self.observed:
             return
         self.observed = True
@@ -433,7 +435,9 @@ cdef class Call(Waiter):
     cdef int retry(self, bint free) except -1:
         """The endpoint did not process this attempt: repeat it elsewhere, once unless it never left (semantics: 4)."""
         cdef Endpoint refusing = self.endpoint
-        if (self.refused and not free) or not (self.request_body.queue.keep):
+        cdef bint whole = self.request_body.queue.keep or \
+            queue_len(&self.request_body.queue) == self.request_body.total
+        if (self.refused and not free) or not whole:
             return self.fail(REFUSED, b"refused by endpoint " + refusing.address.encode())
         if not free:
             self.refused = True
@@ -464,7 +468,7 @@ cdef class Call(Waiter):
         """RST_STREAM from the endpoint before the response was complete: relayed with its code (semantics: 6)."""
         self.grpc_status = grpc_status_of_reset(code) if self.is_grpc else -1
         self.classification = classify_grpc(grpc_status_of_reset(code))
-        self.observe(self.classification == FAILURE)
+        self.observe(self.classification == FAILURE, self.plane.now)
         self.committed = True
         self.end_attempt(0, False)
         self.reset_due = True
@@ -483,7 +487,7 @@ cdef class Call(Waiter):
             # An endpoint that is slow enough to be left is at least as slow as the time it was given.
             if self.up is not None and not self.observed and self.plane.now - self.attempt_at > \
                     self.endpoint.cost_now(self.plane.now):
-                self.observe(False)
+                self.observe(False, self.plane.now)
         self.down = None
         self.end_attempt(NGHTTP2_CANCEL if code == NGHTTP2_NO_ERROR else code, True)
         if self.waiting:
@@ -511,7 +515,7 @@ cdef class Call(Waiter):
         self.classification = FAILURE
         self.grpc_status = reply.grpc_status if self.is_grpc else -1
         if self.up is not None and flag != REFUSED:
-            self.observe(True)
+            self.observe(True, self.plane.now)
         if not self.committed:
             self.reply()
         elif self.is_grpc and self.response_body.prefix == 0:

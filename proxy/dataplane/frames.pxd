@@ -60,7 +60,8 @@ cdef inline bint frames_count(FrameMeter *m, const uint8_t *data, size_t n, doub
         length = (<size_t> m.header[0] << 16) | (<size_t> m.header[1] << 8) | m.header[2]
         m.type = m.header[3]
         m.skip = length
-        if m.type == 1 or (m.type == 0 and length > 0):
+        # DATA of up to 256 bytes with padding may be padding and nothing else.
+        if m.type == 1 or (m.type == 0 and length > (256 if m.header[4] & 8 else 0)):
             frames_earn(m, 2)
         elif m.type == 0 and m.header[4] & 1:
             pass                    # an empty DATA frame that ends its stream is a half-close

@@ -178,6 +178,9 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
                 stream = stream_of(ng, frame.hd.stream_id)
                 if stream is not None:
                     stream.sent_end(session)
+        elif frame.hd.type == NGHTTP2_GOAWAY:
+            if frame.goaway.error_code != NGHTTP2_NO_ERROR:
+                session.protocol_fault = True       # libnghttp2 has found that the peer broke HTTP/2
         elif frame.hd.type == NGHTTP2_RST_STREAM:
             session.reset_sent(frame.hd.stream_id, frame.rst_stream.error_code)
     except BaseException as error:

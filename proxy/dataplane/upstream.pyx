@@ -72,8 +72,7 @@ cdef class UpstreamSession(Session):
             self.retired = True
             if self.is_ready:
                 self.target.session_retired(self)
-            if not self.want_timer and not self.ended:
-                self.want_timer = True
+            if not self.ended:
                 self.plane.at(self, self.plane.now + GRACE_S)
             self.released()
         return 0

@@ -1,7 +1,8 @@
 """Listening sockets: bound before anything else starts, so that an address in use is a clear error.
 
-Owns the sockets and the asyncio server. Makes one DownstreamSession per connection and knows nothing of what it does.
-When descriptors run out (EMFILE), asyncio itself pauses accepting for a second and goes on; running calls are untouched.
+Owns the sockets and the asyncio server. Makes one DownstreamSession per connection and knows nothing of what
+it does. When descriptors run out (EMFILE), asyncio itself pauses accepting for a second and goes on; running
+calls are untouched.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Listener:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise OSError(error.errno, f"listener {name}: cannot listen on {host}:{port}: {error.strerror}") from error
+            raise OSError(
+                error.errno, f"listener {name}: cannot listen on {host}:{port}: {error.strerror}"
+            ) from error
         return cls(name, sock)
 
     @property

@@ -1,4 +1,4 @@
-"""The stage of most integration tests: three echo servers behind a proxy, shared where a test only makes calls."""
+"""The stage of the integration tests: three echo servers behind a proxy, shared by tests that only call."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.support.process import ProxyProcess, start_proxy
 
 SHORT_TIMEOUT_S = 0.4
 SHORT_AUTHORITY = "short.example"  # calls to it have the route's limit of SHORT_TIMEOUT_S
-REFUSED_METHOD = "Refused"  # no route matches this one
+METHODS = ("Unary", "Collect", "Expand", "Chat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ def echo_config(*addresses: str, **settings: Any) -> dict[str, Any]:
 def shared_routes() -> list[Mapping[str, Any]]:
     return [
         {"match": {"authority": SHORT_AUTHORITY}, "cluster": "echo", "timeout_s": SHORT_TIMEOUT_S},
-        *({"match": {"service": "mesh.test.Echo", "method": method}, "cluster": "echo"} for method in METHODS),
+        *(
+            {"match": {"service": "mesh.test.Echo", "method": method}, "cluster": "echo"}
+            for method in METHODS
+        ),
     ]
-
-
-METHODS = ("Unary", "Collect", "Expand", "Chat")
 
 
 @pytest.fixture(scope="package")
 def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """For tests that only make calls. Servers "a", "b" and "c"; the routes are those of `shared_routes`."""
+    """For tests that only make calls: servers "a", "b" and "c"; the routes are those of `shared_routes`."""
     with echo_servers("a", "b", "c") as servers:
         addresses = [server.address for server in servers]
         config = echo_config(*addresses, routes=shared_routes())
@@ -60,7 +60,7 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    """For tests that stop, kill or reconfigure something: servers "a", "b" and "c", and a proxy, new for each test."""
+    """For tests that stop, kill or reconfigure something: servers "a", "b" and "c" and a proxy, all new."""
     with echo_servers("a", "b", "c") as servers:
         config = echo_config(*(server.address for server in servers))
         with start_proxy(config, tmp_path) as proxy:

@@ -33,10 +33,14 @@ CALL_TIMEOUT_S = 20
 class EchoServer(Process):
     """A running echo server. `address` may be given, to start one again where another was."""
 
-    def __init__(self, name: str, address: str | None = None) -> None:
+    def __init__(
+        self, name: str, address: str | None = None, max_connection_age_s: float | None = None
+    ) -> None:
         self.address = address or free_address()
-        command = (sys.executable, "-m", "tests.support.echo_server", self.address, name)
-        super().__init__(command, name)
+        age = () if max_connection_age_s is None else (str(max_connection_age_s),)
+        super().__init__(
+            (sys.executable, "-m", "tests.support.echo_server", self.address, name, *age), f"server {name}"
+        )
 
     def wait_until_serving(self) -> None:
         self.wait_for_port(self.address)
@@ -51,10 +55,15 @@ class EchoServer(Process):
 
 
 @contextmanager
-def echo_servers(*names: str) -> Iterator[list[EchoServer]]:
-    """Running servers with these names; each must end with exit status 0 unless the test ended it."""
+def echo_servers(
+    *names: str, address: str | None = None, max_connection_age_s: float | None = None
+) -> Iterator[list[EchoServer]]:
+    """Running servers with these names; each must end with exit status 0 unless the test ended it.
+
+    `address` is for one server alone, that is to be where another was.
+    """
     with ExitStack() as running:
-        servers = [running.enter_context(EchoServer(name)) for name in names]
+        servers = [running.enter_context(EchoServer(name, address, max_connection_age_s)) for name in names]
         for server in servers:
             server.wait_until_serving()
         yield servers
@@ -128,6 +137,12 @@ class Load:
             lambda: answers() >= target, f"{count} more answers from {server or 'any server'}", timeout_s
         )
 
+    def stop(self) -> None:
+        """Returns when the last call has ended."""
+        self._ending.set()
+        for thread in self._threads:
+            thread.join()
+
     def _run(self, address: str) -> None:
         with EchoClient(address) as client:
             number = 0
@@ -157,6 +172,4 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ending.set()
-        for thread in self._threads:
-            thread.join()
+        self.stop()

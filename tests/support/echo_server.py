@@ -1,6 +1,6 @@
 """A grpcio server whose calls do what their metadata says: the usual server behind the proxy in tests.
 
-    python -m tests.support.echo_server 127.0.0.1:50051 NAME
+    python -m tests.support.echo_server 127.0.0.1:50051 NAME [MAX_CONNECTION_AGE_S]
 
 Service `mesh.test.Echo`; messages are plain bytes, without protobuf:
     Unary    answers with the request
@@ -10,11 +10,12 @@ Service `mesh.test.Echo`; messages are plain bytes, without protobuf:
 
 Request metadata:
     sleep-s     waits so long before the first answer; Chat before "end" as well
-    status      "<number> <message>": ends with this status instead, without having sent headers
+    status-bin  "<number> <message>" in UTF-8: ends with this status instead, without having sent headers
     call-id     writes what happens to the call to stdout, as JSON lines: "start" (with the metadata and the
                 remaining time), then "end" or "cancelled"; `at_s` is on the machine's monotonic clock
     initial-*   comes back in the initial metadata;  trailing-*  in the trailing metadata
-The trailing metadata always name the server (`server`). SIGTERM: GOAWAY, running calls finish, exit status 0.
+The trailing metadata always name the server (`server`). Connections older than MAX_CONNECTION_AGE_S are told
+GOAWAY. SIGTERM: GOAWAY, running calls finish, exit status 0.
 """
 
 import asyncio
@@ -36,6 +37,7 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
 )
+INT_MAX = 2**31 - 1  # grpcio's way to say never
 GRACE_S = 10
 
 
@@ -81,8 +83,8 @@ class Echo:
             call.set_trailing_metadata((*trailing, ("server", self._name)))
             sleep_s = float(wanted.get("sleep-s", 0))
             await asyncio.sleep(sleep_s)
-            if "status" in wanted:
-                code, _, message = str(wanted["status"]).partition(" ")
+            if "status-bin" in wanted:
+                code, _, message = wanted["status-bin"].decode().partition(" ")
                 ending = "end"
                 await call.abort(CODES[int(code)], message)
             initial = tuple(field for field in metadata if field[0].startswith("initial-"))
@@ -99,7 +101,7 @@ def tell(call_id: str, event: str, **facts: Any) -> None:
         print(json.dumps({"call": call_id, "event": event, "at_s": time.monotonic(), **facts}), flush=True)
 
 
-async def serve(address: str, name: str) -> None:
+async def serve(address: str, name: str, max_connection_age_s: str = "") -> None:
     echo = Echo(name)
     methods = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
@@ -107,7 +109,8 @@ async def serve(address: str, name: str) -> None:
         "Expand": grpc.unary_stream_rpc_method_handler(echo.expand),
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
     }
-    server = grpc.aio.server(options=OPTIONS)
+    age_ms = int(float(max_connection_age_s) * 1000) if max_connection_age_s else INT_MAX
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.max_connection_age_ms", age_ms)))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     server.add_insecure_port(address)
     stopping = asyncio.Event()

@@ -32,7 +32,7 @@ from tests.support.waiting import wait_until
 ROOT = Path(__file__).resolve().parents[2]
 STDERR_TAIL_CHARACTERS = 4000
 PROXY_COMMAND: tuple[str, ...] = (sys.executable, "-m", "proxy")
-SHUTDOWN_GRACE_S = 1  # unless the test says: a proxy told to stop takes late arrivals for 5 s otherwise
+SHUTDOWN_GRACE_S = 0.2  # unless the test says: a proxy told to stop takes late arrivals for 5 s otherwise
 
 T = TypeVar("T")
 

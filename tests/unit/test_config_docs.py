@@ -22,15 +22,13 @@ def test_every_key_is_documented_with_its_default() -> None:
 
 def keys_with_defaults(cls: type, path: str) -> Iterator[tuple[str, str]]:
     """(key path, default as the documentation writes it) of every key that holds a single value."""
-    hints = {item.name: item for item in dataclasses.fields(cls)}
-    for name, item in hints.items():
+    for item in dataclasses.fields(cls):
         below = re.search(r"\b([A-Z]\w+(?:Config|Endpoint))\b", str(item.type))
         if below:
             many = "[]" if str(item.type).startswith("tuple") else ""
-            record = vars(proxy.config)[below[1]]
-            yield from keys_with_defaults(record, f"{path}{name}{many}.")
+            yield from keys_with_defaults(vars(proxy.config)[below[1]], f"{path}{item.name}{many}.")
         else:
-            yield f"{path}{name}", written_default(item)
+            yield f"{path}{item.name}", written_default(item)
 
 
 def written_default(item: "dataclasses.Field[Any]") -> str:

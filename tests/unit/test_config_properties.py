@@ -1,4 +1,4 @@
-"""Reading a configuration never does anything but return one or refuse it with errors, whatever it is given."""
+"""Whatever it is given, `parse` returns a configuration or refuses it with errors, and does nothing else."""
 
 import json
 import re

@@ -1,0 +1,116 @@
+"""The scene of every attack: a proxy process, a well-behaved client beside the attacker, and what must hold afterwards.
+
+Owns the proxy's configuration and the promises of an attack's end: the neighbour lost no call and got answers all the
+time, the proxy counted no fault of its own, and its memory is back. What the attacker does is the test's.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.echo import EchoServer, Load
+from tests.support.process import ProxyProcess, start_proxy
+from tests.support.waiting import wait_until
+
+HEADER_TIMEOUT_S = 1
+RSS_GROWTH_BYTES = 20 * 2**20
+RSS_SETTLES_S = 10
+NEIGHBOUR_ANSWERS = 50  # how many the neighbour must get during and after each attack, at least
+NEIGHBOUR_THREADS = 2
+HOSTILE_PREFIX = "/hostile/"
+PAGE_BYTES = 4096
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process, from /proc."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
+
+
+def descriptors(pid: int) -> int:
+    """How many file descriptors a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def configuration(healthy: str, hostile: str | None = None, **limits: Any) -> dict[str, Any]:
+    """Calls under /hostile/ go to `hostile` if there is one, all others to `healthy` ("host:port" each)."""
+    clusters = [{"name": "healthy", "static": {"endpoints": [{"address": healthy}]}}]
+    routes: list[dict[str, Any]] = [{"cluster": "healthy"}]
+    if hostile is not None:
+        endpoints = [{"address": hostile}]
+        clusters.append({"name": "hostile", "failfast_s": 1, "static": {"endpoints": endpoints}})
+        routes.insert(0, {"match": {"path_prefix": HOSTILE_PREFIX}, "cluster": "hostile", "timeout_s": 3})
+    return {
+        "limits": {"header_timeout_s": HEADER_TIMEOUT_S, **limits},
+        "listeners": [{"name": "outbound"}],
+        "clusters": clusters,
+        "routes": routes,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A running proxy with the well-behaved client beside it."""
+
+    proxy: ProxyProcess
+    neighbour: Load
+
+    @property
+    def address(self) -> str:
+        return self.proxy.listener("outbound")
+
+    def cuts(self, reason: str | None = None) -> float:
+        """How many clients the proxy says it cut, for `reason` if given."""
+        labels = {} if reason is None else {"reason": reason}
+        return self.proxy.metric("meshctl_downstream_cuts_total", **labels)
+
+    def rss_bytes(self) -> int:
+        return rss_bytes(self.proxy.pid)
+
+    @contextmanager
+    def attacked(self, cut_as: str | None = None) -> Iterator[None]:
+        """Around an attack: checks afterwards all that must hold; `cut_as` is the reason the metric must give."""
+        lost = len(self.neighbour.failures)
+        answered = self.neighbour.answered
+        cuts = self.cuts(cut_as)
+        faults = self.proxy.metric("meshctl_faults_total")
+        before_bytes = self.rss_bytes()
+        yield
+        if self.neighbour.answered - answered < NEIGHBOUR_ANSWERS:
+            self.neighbour.wait_for_answers(NEIGHBOUR_ANSWERS)
+        assert self.neighbour.failures[lost:] == [], "the neighbour lost calls"
+        assert self.proxy.metric("meshctl_faults_total") == faults, "a fault in the data plane"
+        if cut_as is not None:
+            assert self.cuts(cut_as) > cuts, f"the metric tells of no cut for {cut_as}"
+        self.wait_for_rss(before_bytes)
+
+    def wait_for_rss(self, before_bytes: int) -> None:
+        """Waits until the proxy's memory is back, give or take what an allocator keeps."""
+        wait_until(
+            lambda: self.rss_bytes() - before_bytes <= RSS_GROWTH_BYTES,
+            f"RSS within {RSS_GROWTH_BYTES} bytes of {before_bytes}",
+            RSS_SETTLES_S,
+            0.1,
+        )
+
+    def wait_for_calls_in_flight(self, timeout_s: float = 5) -> None:
+        """Waits until no more calls are in flight than the neighbour's: those of a cut client are cancelled at once."""
+        wait_until(
+            lambda: self.proxy.metric("meshctl_calls_in_flight") <= NEIGHBOUR_THREADS,
+            "only the neighbour's calls in flight",
+            timeout_s,
+            0.02,
+        )
+
+
+@contextmanager
+def scene(echo: EchoServer, directory: Path, hostile: str | None = None, **limits: Any) -> Iterator[Scene]:
+    """A proxy before `echo`, with a neighbour that calls it all the time."""
+    with start_proxy(configuration(echo.address, hostile, **limits), directory) as proxy:
+        address = proxy.listener("outbound")
+        with Load(address, threads=NEIGHBOUR_THREADS, pause_s=0.005) as neighbour:
+            neighbour.wait_for_answers(NEIGHBOUR_ANSWERS)
+            time.sleep(0.1)
+            yield Scene(proxy, neighbour)

@@ -1,0 +1,165 @@
+"""The life and death of servers and of the proxy itself, while calls run."""
+
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.integration.conftest import Stage, echo_config
+from tests.support.echo import EchoClient, Load, echo_servers, event_at, server_of
+from tests.support.ports import free_address
+from tests.support.process import start_proxy
+
+TIMEOUT_S = 20
+
+
+def endpoint(stage: Stage, address: str) -> dict[str, Any]:
+    """What `/endpoints` shows of one endpoint."""
+    shown: list[dict[str, Any]] = stage.proxy.endpoints()["echo"]["endpoints"]
+    return next(one for one in shown if one["address"] == address)
+
+
+def test_a_rolling_restart_of_the_servers_costs_no_call(stage: Stage) -> None:
+    with ExitStack() as started, Load(stage.address) as load:
+        load.wait_for_answers(100)
+        for number, server in enumerate(stage.servers):
+            server.stop()
+            load.wait_for_answers(50)
+            started.enter_context(echo_servers(f"new {number}", address=server.address))
+            load.wait_for_answers(30, server=f"new {number}")
+        load.stop()
+    assert load.failures == []
+
+
+def test_servers_that_limit_the_age_of_connections_cost_no_call(tmp_path: Path) -> None:
+    with echo_servers("a", "b", max_connection_age_s=0.4) as servers:
+        config = echo_config(*(server.address for server in servers))
+        with start_proxy(config, tmp_path) as proxy, Load(proxy.listener("outbound")) as load:
+            for server in ("a", "b", "a", "b"):
+                load.wait_for_answers(150, server)
+                time.sleep(0.5)  # every connection is older than its limit by now
+    assert load.failures == []
+
+
+def test_a_killed_server_costs_only_the_calls_that_were_on_it(stage: Stage) -> None:
+    killed = stage.servers[0]
+    threads = 6
+    with EchoClient(stage.address) as client, Load(stage.address, threads) as load:
+        calls = {}
+        for number in range(12):
+            metadata = [("call-id", str(number)), ("sleep-s", "1.5")]
+            calls[number] = client.unary.future(b"", metadata=metadata, timeout=TIMEOUT_S)
+        for number in calls:
+            event_at(stage.servers, str(number), "start")
+        on_killed = {number for number in calls if killed.event(str(number), "start")}
+        killed.kill()
+        load.wait_for_answers(300)
+        failed = {number for number, call in calls.items() if call.code() is not grpc.StatusCode.OK}
+
+        assert failed == on_killed
+        assert 0 < len(on_killed) < len(calls), "the test says nothing: all or none were on the killed server"
+        for number in failed:
+            assert calls[number].code() is grpc.StatusCode.UNAVAILABLE
+            assert dict(calls[number].trailing_metadata())["x-mesh-error"] == "upstream_lost"
+        assert len(load.failures) <= threads, load.failures
+        shown = endpoint(stage, killed.address)
+        assert (shown["state"], shown["connections"]) == ("backoff", 0)
+        assert stage.proxy.metric("meshctl_endpoint_ready", endpoint=killed.address) == 0
+        failures_at_the_kill = len(load.failures)
+
+        with echo_servers("back", address=killed.address):
+            load.wait_for_answers(50, server="back")
+            assert endpoint(stage, killed.address)["state"] == "ready"
+            assert endpoint(stage, killed.address)["connect_failures"] > 0
+        assert len(load.failures) == failures_at_the_kill
+
+
+def test_calls_wait_for_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
+    address = free_address()
+    with (
+        start_proxy(echo_config(address), tmp_path) as proxy,
+        EchoClient(proxy.listener("outbound")) as client,
+    ):
+        calls = [client.unary.future(str(number).encode(), timeout=TIMEOUT_S) for number in range(20)]
+        proxy.wait_until(lambda: proxy.metric("meshctl_cluster_pending", cluster="echo") == 20, "20 pending")
+        with echo_servers("late", address=address):
+            assert [call.result() for call in calls] == [str(number).encode() for number in range(20)]
+
+
+def test_without_a_server_calls_fail_once_the_patience_is_over_and_then_at_once(tmp_path: Path) -> None:
+    address, failfast_s = free_address(), 0.4
+    config = echo_config(address)
+    config["clusters"][0]["failfast_s"] = failfast_s
+    with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+        for expected_s in (failfast_s, 0):
+            begun_s = time.monotonic()
+            call = client.unary.future(b"", timeout=TIMEOUT_S)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+            assert dict(call.trailing_metadata())["x-mesh-error"] in ("no_endpoint", "connect_failed")
+            assert expected_s - 0.3 <= time.monotonic() - begun_s < expected_s + 0.25
+        assert proxy.metric("meshctl_cluster_failfast", cluster="echo") == 1
+        with echo_servers("back", address=address):
+            proxy.wait_until(lambda: proxy.metric("meshctl_cluster_failfast") == 0, "calls are taken again")
+            assert client.unary(b"again", timeout=TIMEOUT_S) == b"again"
+
+
+def test_a_proxy_told_to_stop_finishes_the_calls_in_flight(tmp_path: Path) -> None:
+    with echo_servers("a") as servers:
+        config = echo_config(servers[0].address, shutdown_grace_s=5)
+        with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            unary = client.unary.future(
+                b"kept", metadata=[("sleep-s", "1"), ("call-id", "1")], timeout=TIMEOUT_S
+            )
+            stream = client.chat(
+                iter([b"x"]), metadata=[("sleep-s", "0.7"), ("call-id", "2")], timeout=TIMEOUT_S
+            )
+            for call_id in ("1", "2"):
+                event_at(servers, call_id, "start")
+            proxy.signal(signal.SIGTERM)
+            proxy.wait_until(lambda: proxy.get("/ready")[0] == 503, "not ready any more")
+
+            with EchoClient(proxy.listener("outbound")) as late:
+                assert late.unary(b"late", timeout=TIMEOUT_S) == b"late"
+            assert unary.result() == b"kept"
+            assert list(stream) == [b"x", b"end"]
+            assert proxy.wait(timeout_s=6) == 0
+
+
+def test_a_call_longer_than_the_grace_period_is_ended_with_it(tmp_path: Path) -> None:
+    grace_s = 0.5
+    with echo_servers("a") as servers:
+        config = echo_config(servers[0].address, shutdown_grace_s=grace_s)
+        with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            metadata = [("sleep-s", "30"), ("call-id", "long")]
+            call = client.unary.future(b"", metadata=metadata, timeout=60)
+            event_at(servers, "long", "start")
+            begun_s = time.monotonic()
+            proxy.signal(signal.SIGTERM)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+            assert grace_s <= time.monotonic() - begun_s < grace_s + 1
+            assert proxy.wait() == 0
+            event_at(servers, "long", "cancelled")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_twice_the_proxy_stops_at_once(stage: Stage, number: signal.Signals) -> None:
+    with EchoClient(stage.address) as client:
+        call = client.unary.future(b"", metadata=[("sleep-s", "30"), ("call-id", "1")], timeout=60)
+        event_at(stage.servers, "1", "start")
+        stage.proxy.signal(number)
+        stage.proxy.wait_until(lambda: not stage.proxy.ready(), "not ready any more")
+        stage.proxy.signal(number)
+        assert stage.proxy.wait(timeout_s=1) == 0
+        assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert server_of(call) == ""
+
+
+def test_the_admin_port_can_stop_the_proxy(tmp_path: Path) -> None:
+    with start_proxy(echo_config(free_address(), shutdown_grace_s=0.2), tmp_path) as proxy:
+        assert proxy.get("/shutdown")[0] == 405
+        assert proxy.get("/shutdown", "POST")[0] == 200
+        assert proxy.wait(timeout_s=3) == 0

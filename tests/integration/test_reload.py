@@ -1,0 +1,127 @@
+"""A changed configuration under load: applied without a failed call, or refused whole when it is wrong."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.conftest import Stage, echo_config
+from tests.support.echo import EchoClient, Load
+from tests.support.ports import accepts, free_address
+from tests.support.process import ProxyProcess
+
+# The file is looked at every second; SIGHUP has it read at once.
+NOTICED_S = {"file": 3.0, "SIGHUP": 0.5}
+
+Change = Callable[..., None]
+
+
+@pytest.fixture(params=["file", "SIGHUP"])
+def change(request: pytest.FixtureRequest, stage: Stage) -> Change:
+    """Makes the endpoints those at the given addresses, and returns when the proxy has noticed."""
+    proxy, way = stage.proxy, request.param
+
+    def apply(*addresses: str) -> None:
+        proxy.configure(echo_config(*addresses))
+        if way == "SIGHUP":
+            proxy.signal(signal.SIGHUP)
+        proxy.wait_until(lambda: shown(proxy) == set(addresses), "the new endpoints", NOTICED_S[way])
+
+    return apply
+
+
+def shown(proxy: ProxyProcess) -> set[str]:
+    """The endpoints that take calls now."""
+    endpoints = proxy.endpoints()["echo"]["endpoints"]
+    return {endpoint["address"] for endpoint in endpoints if endpoint["state"] == "ready"}
+
+
+def test_endpoints_come_and_go_without_a_failed_call(stage: Stage, change: Change) -> None:
+    a, b, c = (server.address for server in stage.servers)
+    with Load(stage.address) as load:
+        change(a, b)
+        load.wait_for_answers(50)
+        calls_of_c = load.answered_by["c"]
+        load.wait_for_answers(300)
+        assert load.answered_by["c"] == calls_of_c, "a call went to an endpoint that was removed"
+        change(b, c)
+        load.wait_for_answers(50, server="c")
+        change(a, b, c)
+        load.wait_for_answers(50, server="a")
+    assert load.failures == []
+    assert stage.proxy.metric("meshctl_config_reloads_total", result="success") == 3
+    assert stage.proxy.metric("meshctl_config_reloads_total", result="failure") == 0
+
+
+def test_an_endpoint_that_stays_keeps_its_connection_and_its_history(stage: Stage, change: Change) -> None:
+    a, b, _ = (server.address for server in stage.servers)
+    with EchoClient(stage.address) as client:
+        for _ in range(30):
+            client.unary(b"")
+    before = {one["address"]: one for one in stage.proxy.endpoints()["echo"]["endpoints"]}
+    change(a, b)
+    after = {one["address"]: one for one in stage.proxy.endpoints()["echo"]["endpoints"]}
+    for address in (a, b):
+        assert after[address]["calls"] == before[address]["calls"] > 0
+        assert after[address]["connections"] == 1
+
+
+def test_a_running_stream_survives_the_removal_of_its_endpoint(stage: Stage, change: Change) -> None:
+    a, b, c = (server.address for server in stage.servers)
+    change(c)
+    with EchoClient(stage.address) as client:
+        call = client.chat(iter([b"begun"]), metadata=[("sleep-s", "1")], timeout=10)
+        time.sleep(0.2)
+        change(a, b)
+        assert list(call) == [b"begun", b"end"]
+
+
+def test_a_wrong_file_is_refused_with_every_error_and_the_old_configuration_stays(stage: Stage) -> None:
+    proxy = stage.proxy
+    before = json.loads(proxy.get("/config")[1])
+    wrong = echo_config(stage.servers[0].address)
+    wrong["clusters"][0]["balancer"] = "best"
+    wrong["routes"] = [{"cluster": "echo", "timeout_s": -1}, {"cluster": "nowhere"}]
+    with Load(stage.address) as load:
+        proxy.configure(wrong)
+        proxy.signal(signal.SIGHUP)
+        paths = ("clusters[0].balancer", "routes[0].timeout_s", "routes[1].cluster")
+        proxy.wait_until(lambda: all(path in proxy.stderr() for path in paths), "all errors named")
+        load.wait_for_answers(200)
+        assert set(load.answered_by) == {"a", "b", "c"}
+    assert load.failures == []
+    assert json.loads(proxy.get("/config")[1]) == before
+    assert proxy.metric("meshctl_config_reloads_total", result="failure") == 1
+    assert proxy.metric("meshctl_config_reloads_total", result="success") == 0
+
+
+@pytest.mark.parametrize("text", ["", "listeners: [", "\x00", "just words"])
+def test_a_file_that_is_not_a_configuration_is_refused(stage: Stage, text: str) -> None:
+    stage.proxy.write_config(text)
+    stage.proxy.signal(signal.SIGHUP)
+    stage.proxy.wait_until(
+        lambda: stage.proxy.metric("meshctl_config_reloads_total", result="failure") == 1, "refused"
+    )
+    with EchoClient(stage.address) as client:
+        assert client.unary(b"still here", timeout=5) == b"still here"
+
+
+def test_a_listener_comes_and_goes_and_the_other_loses_no_call(stage: Stage) -> None:
+    addresses = [server.address for server in stage.servers]
+    one = echo_config(*addresses)
+    two = echo_config(*addresses)
+    second = free_address()
+    two["listeners"].append({"name": "second", "address": second})
+    with Load(stage.address) as load:
+        stage.proxy.configure(two)
+        stage.proxy.signal(signal.SIGHUP)
+        stage.proxy.wait_for_port(second)
+        with EchoClient(second) as client:
+            assert client.unary(b"through the second", timeout=5) == b"through the second"
+        stage.proxy.configure(one)
+        stage.proxy.signal(signal.SIGHUP)
+        stage.proxy.wait_until(lambda: not accepts(second), "the second listener gone")
+        load.wait_for_answers(50)
+    assert load.failures == []

@@ -1,0 +1,26 @@
+"""Every wire test gets its Mesh from `mesh_of`, and with it the check that each call ended once and nothing faulted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.wire.harness import Mesh
+
+MeshOf = Callable[..., Mesh]
+
+
+@pytest.fixture
+def mesh_of() -> Iterator[MeshOf]:
+    """A function that makes a Mesh (its arguments are Mesh's)."""
+    made: list[Mesh] = []
+
+    def make(*arguments: object, **settings: object) -> Mesh:
+        mesh = Mesh(*arguments, **settings)  # type: ignore[arg-type]
+        made.append(mesh)
+        return mesh
+
+    yield make
+    for mesh in made:
+        mesh.ledger()

@@ -282,28 +282,36 @@ static void close_connection(struct connection *connection) {
     free(connection);
 }
 
-/* Writes it all, or keeps the rest and asks epoll to say when there is room again.
- * False: the connection is broken. */
-static bool write_or_keep(struct connection *connection, const uint8_t *bytes, size_t length) {
+/* Sends what the socket takes of it and returns how much that was, or -1 when it is broken. */
+static ssize_t send_some(int fd, const uint8_t *bytes, size_t length) {
     size_t sent = 0;
     while (sent < length) {
-        ssize_t n = send(connection->fd, bytes + sent, length - sent, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0 && errno != EAGAIN) return false;
-        if (n < 0) break;
-        sent += (size_t)n;
+        ssize_t n = send(fd, bytes + sent, length - sent, MSG_NOSIGNAL);
+        if (n >= 0)
+            sent += (size_t)n;
+        else if (errno != EINTR)
+            return errno == EAGAIN ? (ssize_t)sent : -1;
     }
-    if (sent == length) return true;
-    connection->unsent = malloc(length - sent);
+    return (ssize_t)sent;
+}
+
+/* Writes it all, or keeps the rest and asks epoll to say when there is room again. */
+static bool write_or_keep(struct connection *connection, const uint8_t *bytes, size_t length) {
+    ssize_t sent = send_some(connection->fd, bytes, length);
+    if (sent < 0) return false;
+    size_t left = length - (size_t)sent;
+    if (left == 0) return true;
+    connection->unsent = malloc(left);
     must(connection->unsent != NULL, "malloc");
-    memcpy(connection->unsent, bytes + sent, length - sent);
-    connection->unsent_bytes = length - sent;
+    memcpy(connection->unsent, bytes + sent, left);
+    connection->unsent_bytes = left;
     connection->unsent_offset = 0;
     watch(connection->fd, connection, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
     return true;
 }
 
-/* Sends everything the session has to say; frames are gathered so that many go out in one write. */
+/* Sends everything the session has to say; frames are gathered so that many go out in one write.
+ * This and the functions above and below return false when the connection has to be closed. */
 static bool flush(struct connection *connection) {
     static uint8_t gathered[WRITE_BYTES];
     while (connection->unsent == NULL) {
@@ -325,13 +333,11 @@ static bool flush(struct connection *connection) {
 }
 
 static bool send_unsent(struct connection *connection) {
-    while (connection->unsent_offset < connection->unsent_bytes) {
-        ssize_t n = send(connection->fd, connection->unsent + connection->unsent_offset,
-                         connection->unsent_bytes - connection->unsent_offset, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno == EAGAIN;
-        connection->unsent_offset += (size_t)n;
-    }
+    size_t left = connection->unsent_bytes - connection->unsent_offset;
+    ssize_t sent = send_some(connection->fd, connection->unsent + connection->unsent_offset, left);
+    if (sent < 0) return false;
+    connection->unsent_offset += (size_t)sent;
+    if ((size_t)sent < left) return true;
     free(connection->unsent);
     connection->unsent = NULL;
     watch(connection->fd, connection, EPOLLIN, EPOLL_CTL_MOD);

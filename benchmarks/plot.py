@@ -102,7 +102,7 @@ def _bar(left: int, y: float, kind: str, spread: Spread, px_per_unit: float) -> 
 
 
 def _where(made: Results) -> str:
-    return f"{made.machine.get('cpu', '')}, {made.rounds} rounds, {made.started[:10]}."
+    return f"{made.machine.get('cpu', '')}, median of {made.rounds} rounds, {made.started[:10]}."
 
 
 def _middle(row: int) -> float:

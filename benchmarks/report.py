@@ -44,17 +44,16 @@ def section(scenario: Scenario, made: Results) -> str:
     measured = {sample.contender for sample in made.samples}
     labels = dict.fromkeys(c.label for case in scenario.cases for c in case.contenders)
     contenders = [label for label in labels if label in measured]
-    parts = [f"## {scenario.title}\n", f"{scenario.text} {made.rounds} rounds, {made.started}.\n"]
+    rounds = "1 round" if made.rounds == 1 else f"{made.rounds} rounds"
+    parts = [f"## {scenario.title}\n", f"{scenario.text} {rounds}, {made.started}.\n"]
     if len(cases) > 1:
         for metric in scenario.metrics:
             parts += [f"### {metric.title}\n", _by_case(made, metric, cases, contenders)]
     else:
         parts.append(_by_metric(made, scenario.metrics, cases[0], contenders))
-    for metric in scenario.metrics:
-        if metric.compared and OURS in contenders:
-            parts.append(_ratios(made, metric, cases, contenders))
+    parts += [_ratios(made, metric, cases, contenders) for metric in scenario.metrics if metric.compared]
     parts += _notes(made)
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 def machine(made: Sequence[Results]) -> str:
@@ -100,7 +99,7 @@ def _ratios(made: Results, metric: Metric, cases: list[str], contenders: list[st
 def _notes(made: Results) -> list[str]:
     """What a reader must know before believing the figures."""
     notes = [
-        f"- {s.contender}, {s.case}, round {s.round_number + 1}: {problem}"
+        f"- {s.contender}, {s.case}, round {s.round_number + 1}: {problem.splitlines()[-1]}"
         for s in made.samples
         for problem in s.problems
     ]
@@ -110,7 +109,7 @@ def _notes(made: Results) -> list[str]:
             f"- In {disturbed} of {len(made.samples)} measurements the proxy waited for its core for "
             f"more than {DISTURBED_PERCENT:.0f} % of the time: something else ran there."
         )
-    return ["Notes:\n", *notes, ""] if notes else []
+    return ["Notes:\n", "\n".join(notes) + "\n"] if notes else []
 
 
 def _cell(made: Results, case: str, contender: str, metric: Metric) -> str:

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from benchmarks.peers import Contender
 from benchmarks.scenarios import Case, Measured, Pace, Scenario
 
 
@@ -25,31 +26,29 @@ class Sample:
 def run(
     scenario: Scenario, peers: Collection[str], rounds: int, pace: Pace, say: Callable[[str], None]
 ) -> list[Sample]:
-    """All samples of a scenario with the peers of these names; each one is told to `say` as it comes."""
+    """All samples of a scenario with the peers of these names; `say` is told of each one as it comes."""
     samples: list[Sample] = []
     for case in scenario.cases:
         if pace.smoke and not case.in_smoke:
             continue
+        contenders = [contender for contender in case.contenders if contender.peer.name in peers]
         for number in range(rounds):
-            found = _round(scenario, case, peers, number, pace)
-            for sample in found:
-                say(_line(scenario, sample, rounds))
-            samples += found
+            turn = number % max(1, len(contenders))
+            of_round = []
+            for contender in contenders[turn:] + contenders[:turn]:
+                of_round.append(_measure(case, contender, number, pace))
+                say(_line(scenario, of_round[-1], rounds))
+            _add_differences(scenario, of_round)
+            samples += of_round
     return samples
 
 
-def _round(scenario: Scenario, case: Case, peers: Collection[str], number: int, pace: Pace) -> list[Sample]:
-    contenders = [contender for contender in case.contenders if contender.peer.name in peers]
-    turn = number % max(1, len(contenders))
-    samples = []
-    for contender in contenders[turn:] + contenders[:turn]:
-        try:
-            measured = case.measure(contender, pace)
-        except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
-            measured = Measured({}, [str(error)])
-        samples.append(Sample(case.name, contender.label, number, measured.values, measured.problems))
-    _add_differences(scenario, samples)
-    return samples
+def _measure(case: Case, contender: Contender, number: int, pace: Pace) -> Sample:
+    try:
+        measured = case.measure(contender, pace)
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
+        measured = Measured({}, [str(error)])
+    return Sample(case.name, contender.label, number, measured.values, measured.problems)
 
 
 def _add_differences(scenario: Scenario, samples: list[Sample]) -> None:

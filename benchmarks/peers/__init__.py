@@ -6,6 +6,7 @@ A `Contender` is a peer with one of its balancers.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,13 +52,13 @@ class Peer:
         return text
 
     def version_text(self) -> str:
-        """What the program says of its version, in one line; empty for a peer that is no program."""
+        """The first version number that the program tells; empty for a peer that is no program."""
         binary = self.find()
         if binary is None or not self.version:
             return ""
         done = subprocess.run([binary, *self.version], capture_output=True, text=True, check=False)
-        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        return lines[0].removeprefix(binary).strip() if lines else "unknown"
+        number = re.search(r"\d+\.\d+[\w.+~-]*", done.stdout + done.stderr)
+        return number[0] if number else "unknown"
 
 
 @dataclass(frozen=True, slots=True)

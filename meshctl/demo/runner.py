@@ -36,13 +36,13 @@ def run_demo(keep: bool, schedule: Schedule, checkout: Path) -> int:
     try:
         status = asyncio.run(_run(keep, schedule, sources, work_dir, display))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        display.close()
-        display.say("Interrupted.")
         status = _INTERRUPTED
     except (ProgramError, OSError) as error:
         display.close()
         print(f"The demo could not go on: {error}", file=sys.stderr)
         status = 1
+    finally:
+        display.close()
     if status == 1:
         print(f"What the programs wrote is in {work_dir}", file=sys.stderr)
     else:

@@ -19,7 +19,7 @@ TEXT = "text/plain; charset=utf-8"
 LINGER_S = 1.0
 LINGER_BYTES = 256 * 1024
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger("meshctl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,8 @@ class Connection:
         """Answers without having read anything, and closes."""
         with self._aborting():
             async with asyncio.timeout(self._timeouts.request_s):
-                await self._send(None, refusal(status, reason))
+                response = refusal(status, reason)
+                await self._send(None, response, encode(response.text, None))
                 await self._linger()
 
     @contextlib.contextmanager
@@ -90,7 +91,7 @@ class Connection:
         except (OSError, TimeoutError):
             pass  # the client has gone, or does not take its answer
         except Exception:
-            logger.exception("an answer of the admin server broke off")
+            log.exception("an answer of the admin server broke off")
         finally:
             # Unlike close(), this does not wait for a client that has stopped reading.
             self._writer.transport.abort()
@@ -105,9 +106,9 @@ class Connection:
         if not first:
             return False
         self.idle = False
-        request, response = await self._read(first)
+        request, response, body = await self._read(first)
         async with asyncio.timeout(self._timeouts.response_s):
-            await self._send(request, response)
+            await self._send(request, response, body)
         if response.after is not None:
             response.after()
         if self._is_last(request):
@@ -118,25 +119,31 @@ class Connection:
     def _is_last(self, request: Request | None) -> bool:
         return self.is_last_exchange or request is None or not request.keep_alive
 
-    async def _read(self, first: bytes) -> tuple[Request | None, Response]:
+    async def _read(self, first: bytes) -> tuple[Request | None, Response, Body]:
+        """The request, None if it was not worth the name, and what to say to it."""
         try:
             async with asyncio.timeout(self._timeouts.request_s):
                 request = await read_request(first, self._reader)
         except RequestError as error:
-            return None, refusal(error.status, error.reason)
+            refused = refusal(error.status, error.reason)
         except asyncio.IncompleteReadError:
-            return None, refusal(HTTPStatus.BAD_REQUEST, "incomplete request")
+            refused = refusal(HTTPStatus.BAD_REQUEST, "incomplete request")
         except TimeoutError:
-            return None, refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
-        return request, self._answer(request)
+            refused = refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
+        else:
+            return request, *self._reply(request)
+        return None, refused, encode(refused.text, None)
 
-    async def _send(self, request: Request | None, response: Response) -> None:
+    def _reply(self, request: Request) -> tuple[Response, Body]:
         try:
-            body = encode(response.text, request)
+            response = self._answer(request)
+            return response, encode(response.text, request)
         except Exception:
-            logger.exception("the admin server has no answer")
+            log.exception("the admin server cannot answer %s %s", request.method, request.path)
             response = refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "fault in the admin server")
-            body = encode(response.text, request)
+            return response, encode(response.text, request)
+
+    async def _send(self, request: Request | None, response: Response, body: Body) -> None:
         await self._write(self._head(request, response, body))
         if request is not None and request.method == "HEAD":
             return

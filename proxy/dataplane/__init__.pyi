@@ -277,8 +277,8 @@ class Router:
     def make(self, authority: str, path: str, grpc: bool) -> Any: ...
     def labels_for(self, authority: str, method: str) -> _Labels: ...
 
-# At run time these derive from nothing of asyncio's: an event loop only looks for `get_buffer`. The base
-# class tells type checkers where they may be used.
+# At run time these derive from nothing of asyncio's: uvloop only looks for `get_buffer`. The base class tells
+# type checkers where they may be used.
 class _Session(asyncio.BufferedProtocol):
     @property
     def plane(self) -> DataPlane: ...

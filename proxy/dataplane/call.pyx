@@ -471,10 +471,17 @@ cdef class Call(Waiter):
         self.observe(self.classification == FAILURE, self.plane.now)
         self.committed = True
         self.end_attempt(0, False)
+        return self.reset_downstream(code)
+
+    cdef int reset_downstream(self, uint32_t code) except -1:
+        """Reset the caller's stream, after all that is queued for it: libnghttp2 drops what a reset would overtake."""
         self.reset_due = True
         self.reset_code = code
-        if queue_len(&self.response_body.queue) == 0:
+        if self.headers_at < 0:
             self.down.reset(self.down_id, code)
+        elif self.response_body.deferred:
+            self.response_body.deferred = False
+            self.down.resume(self.down_id)
         return 0
 
     cdef int downstream_gone(self, uint32_t code) except -1:
@@ -505,7 +512,7 @@ cdef class Call(Waiter):
     cdef int fail(self, Flag flag, bytes why) except -1:
         """The proxy ends the call by itself (semantics: 2)."""
         cdef Reply *reply = reply_for(flag)
-        if self.finished or self.flag != NONE or self.down is None:
+        if self.finished or self.flag != NONE or self.reset_due or self.down is None:
             return 0
         self.flag = flag
         self.why = why
@@ -526,10 +533,7 @@ cdef class Call(Waiter):
                 self.down.resume(self.down_id)
         else:
             # Inside a message, or not gRPC: only a reset says that the body is not whole.
-            self.reset_due = True
-            self.reset_code = NGHTTP2_CANCEL if flag == TIMEOUT else NGHTTP2_INTERNAL_ERROR
-            if queue_len(&self.response_body.queue) == 0:
-                self.down.reset(self.down_id, self.reset_code)
+            self.reset_downstream(NGHTTP2_CANCEL if flag == TIMEOUT else NGHTTP2_INTERNAL_ERROR)
         return self.end_attempt(NGHTTP2_CANCEL, True)
 
     cdef int reply(self) except -1:

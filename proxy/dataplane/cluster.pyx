@@ -18,6 +18,8 @@ from proxy.dataplane.plane cimport DataPlane, Timed
 from proxy.dataplane.session cimport Session, Stream
 from proxy.dataplane.stats cimport CallStats, Labels, stats_for
 
+cdef double RESTART_S = 0.5
+
 BALANCERS = {
     "peak_ewma": PEAK_EWMA, "least_request": LEAST_REQUEST, "round_robin": ROUND_ROBIN, "random": RANDOM,
 }
@@ -154,6 +156,9 @@ cdef class Cluster(Pool):
         self.failfast = False
         self.plane.cancel(self.failfast_timer)
         try:
+            # Away for longer than a reconnection takes, it is another process: what was held against the old one goes.
+            if self.ready and self.plane.now - endpoint.unready_at > RESTART_S:
+                endpoint.set_cost(min(endpoint.ewma_s, median([peer.ewma_s for peer in self.ready])))
             self.rebuild()
         except BaseException as error:
             self.plane.fault(error)

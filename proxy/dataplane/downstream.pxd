@@ -6,9 +6,9 @@ cdef class DownstreamSession(Session):
     cdef readonly Router router
     cdef readonly str listener
     cdef readonly bint draining
+    cdef bint pinged
     cdef bint looped, loop_known
     cdef double resets, resets_at       # a bucket of tokens for resets that cost us work
-    cdef bint settings_seen
 
     cdef bint spend(self, double tokens) noexcept
     cdef bint comes_from_us(self) except -1

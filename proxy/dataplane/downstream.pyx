@@ -75,7 +75,9 @@ cdef class DownstreamSession(Session):
         return self.looped
 
     cdef int other_frame(self, const nghttp2_frame *frame) except -1:
-        if self.draining and frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
+        if frame.hd.type == NGHTTP2_SETTINGS:
+            self.settled = True
+        elif self.draining and frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
             # Whatever the client had sent before it saw the first GOAWAY is here now.
             nghttp2_submit_goaway(self.ng, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.ng),
                                   NGHTTP2_NO_ERROR, NULL, 0)
@@ -103,7 +105,9 @@ cdef class DownstreamSession(Session):
             self.spend(1)
 
     cdef int reset_sent(self, int32_t stream_id, uint32_t code) except -1:
-        if code == NGHTTP2_PROTOCOL_ERROR or code == NGHTTP2_FLOW_CONTROL_ERROR or code == NGHTTP2_STREAM_CLOSED:
+        if code == NGHTTP2_REFUSED_STREAM:
+            self.spend(1)           # more streams than we allow
+        elif code == NGHTTP2_PROTOCOL_ERROR or code == NGHTTP2_FLOW_CONTROL_ERROR or code == NGHTTP2_STREAM_CLOSED:
             self.spend(OFFENCE)
         return 0
 
@@ -117,8 +121,14 @@ cdef class DownstreamSession(Session):
         if not self.draining and not self.ended and self.ng != NULL:
             self.draining = True
             nghttp2_submit_shutdown_notice(self.ng)
-            nghttp2_submit_ping(self.ng, NGHTTP2_FLAG_NONE, NULL)
             self.touch()
+
+    cdef int goaway_sent(self) except -1:
+        # Not before: libnghttp2 sends a PING ahead of what is queued, and its ACK must come after the GOAWAY was read.
+        if self.draining and not self.pinged:
+            self.pinged = True
+            nghttp2_submit_ping(self.ng, NGHTTP2_FLAG_NONE, NULL)
+        return 0
 
     def close(self, str why="closed by the proxy"):
         """Now: calls that run are cancelled."""

@@ -28,6 +28,7 @@ cdef class Endpoint:
     cdef readonly long in_flight, calls, failures, connect_failures
     cdef readonly str last_error        # of the last failed dial; None once connected
     cdef readonly bint removed
+    cdef double unready_at              # when its last connection went
     cdef double cost, cost_at           # the moving average (seconds) and when it was last brought up to date
     cdef readonly dict stats            # Labels -> CallStats
 

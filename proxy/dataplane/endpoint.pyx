@@ -120,6 +120,7 @@ cdef class Endpoint:
         if session in self.sessions:
             self.sessions.remove(session)
             if not self.sessions:
+                self.unready_at = self.cluster.plane.now
                 self.cluster.endpoint_unready(self)
             if not self.removed:
                 # Extra connections are for a load that may be over: only the first is always replaced.

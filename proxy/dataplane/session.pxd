@@ -37,6 +37,7 @@ cdef class Session(Flushable):
     cdef bint ended                     # the connection is closed, or is being
     cdef bint protocol_fault            # the peer broke HTTP/2
     cdef bint want_timer
+    cdef bint settled                   # the peer's preface is complete: its SETTINGS are there
     cdef str offence                    # why its peer is to be cut, noticed inside a callback
     cdef readonly set calls             # Streams; keeps what libnghttp2 points to alive
     cdef HeaderBlock block              # being received
@@ -59,6 +60,7 @@ cdef class Session(Flushable):
     cdef int headers(self, HeaderBlock block, const nghttp2_frame *frame) except -1
     cdef int other_frame(self, const nghttp2_frame *frame) except -1
     cdef int reset_sent(self, int32_t stream_id, uint32_t code) except -1
+    cdef int goaway_sent(self) except -1
     cdef int lose_calls(self) except -1
     cdef void released(self) noexcept
     cdef object endpoint(self)

@@ -30,23 +30,28 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_NOSIGNAL
         MSG_DONTWAIT
 
-# Newer libraries count RST_STREAM frames themselves, and would cut a client that cancels 33 calls a second. We judge
-# resets by what they cost (downstream.pyx), so theirs is switched off where it exists.
+# Newer libraries count RST_STREAM and CONTINUATION frames themselves: they would cut a client that cancels 33 calls a
+# second, or whose one message has more headers than the limit. We judge resets by what they cost (downstream.pyx), and
+# headers by their size (on_header), so theirs are switched off where they exist.
 cdef extern from *:
     """
     #include <nghttp2/nghttp2.h>
     extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
         __attribute__((weak));
-    static void lift_reset_limit(nghttp2_option *option) {
+    extern void nghttp2_option_set_max_continuations(nghttp2_option *, size_t) __attribute__((weak));
+    static void lift_limits(nghttp2_option *option) {
         if (nghttp2_option_set_stream_reset_rate_limit)
             nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, UINT64_MAX);
+        if (nghttp2_option_set_max_continuations)
+            nghttp2_option_set_max_continuations(option, 100000);
     }
     """
-    void lift_reset_limit(nghttp2_option *option) nogil
+    void lift_limits(nghttp2_option *option) nogil
 
 cdef enum:
     FLUSH_BYTES = 64 * 1024         # what one write to the transport gathers at most, give or take a frame
     HEADER_TABLE_BYTES = 4096
+    ERR_TOO_MANY_CONTINUATIONS = -905       # NGHTTP2_ERR_..., which older headers lack
     LINGER_S = 2                    # how long a peer that does not read may keep a closing connection
 
 cdef nghttp2_session_callbacks *callbacks = NULL
@@ -181,6 +186,7 @@ cdef int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *us
         elif frame.hd.type == NGHTTP2_GOAWAY:
             if frame.goaway.error_code != NGHTTP2_NO_ERROR:
                 session.protocol_fault = True       # libnghttp2 has found that the peer broke HTTP/2
+            session.goaway_sent()
         elif frame.hd.type == NGHTTP2_RST_STREAM:
             session.reset_sent(frame.hd.stream_id, frame.rst_stream.error_code)
     except BaseException as error:
@@ -236,7 +242,7 @@ cdef int prepare() except -1:
     # What we were willing to receive must also pass on the way out, whatever the configured limit is.
     nghttp2_option_set_max_send_header_block_length(options, 64 << 20)
     nghttp2_option_set_max_deflate_dynamic_table_size(options, HEADER_TABLE_BYTES)
-    lift_reset_limit(options)
+    lift_limits(options)
     return 0
 
 
@@ -378,7 +384,7 @@ cdef class Session(Flushable):
             self.protocol_fault = True
             if self.offence is not None:
                 self.cut(self.offence)
-            elif used == NGHTTP2_ERR_FLOODED:
+            elif used == NGHTTP2_ERR_FLOODED or used == ERR_TOO_MANY_CONTINUATIONS:
                 self.cut("flood")
             else:
                 self.finish((<bytes> nghttp2_strerror(<int> used)).decode())
@@ -388,7 +394,7 @@ cdef class Session(Flushable):
             if not self.want_timer:
                 self.want_timer = True
                 self.plane.at(self, self.plane.now + self.plane.limits.header_timeout_s)
-        elif self.want_timer and not self.retired:
+        elif self.want_timer and self.settled and not self.retired:
             self.want_timer = False
             self.plane.cancel(self)
 
@@ -412,6 +418,9 @@ cdef class Session(Flushable):
         return 0
 
     cdef int reset_sent(self, int32_t stream_id, uint32_t code) except -1:
+        return 0
+
+    cdef int goaway_sent(self) except -1:
         return 0
 
     # ---- what calls ask for ----

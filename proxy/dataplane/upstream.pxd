@@ -5,7 +5,7 @@ from proxy.dataplane.session cimport Session
 cdef class UpstreamSession(Session):
     cdef readonly Endpoint target
     cdef object on_ready        # called with (session, error or None) once it is ready or has failed
-    cdef bint settled, is_ready
+    cdef bint reported, is_ready
     cdef tuple local
 
     cdef void settle(self, str error)

@@ -47,6 +47,7 @@ cdef class UpstreamSession(Session):
         cdef uint32_t limit
         if frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
             limit = nghttp2_session_get_remote_settings(self.ng, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+            self.settled = True
             self.capacity = min(limit, 0x7FFFFFFF)
             if not self.is_ready:
                 self.is_ready = True
@@ -63,8 +64,8 @@ cdef class UpstreamSession(Session):
         return 0
 
     cdef void settle(self, str error):
-        if not self.settled:
-            self.settled = True
+        if not self.reported:
+            self.reported = True
             self.on_ready(self, error)
 
     cpdef int retire(self) except -1:

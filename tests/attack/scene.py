@@ -40,9 +40,10 @@ def configuration(healthy: str, hostile: str | None = None, **limits: Any) -> di
     routes: list[dict[str, Any]] = [{"cluster": "healthy"}]
     if hostile is not None:
         endpoints = [{"address": hostile}]
-        clusters.append({"name": "hostile", "failfast_s": 1, "static": {"endpoints": endpoints}})
-        routes.insert(0, {"match": {"path_prefix": HOSTILE_PREFIX}, "cluster": "hostile", "timeout_s": 3})
+        clusters.append({"name": "hostile", "failfast_s": 0.5, "static": {"endpoints": endpoints}})
+        routes.insert(0, {"match": {"path_prefix": HOSTILE_PREFIX}, "cluster": "hostile", "timeout_s": 1})
     return {
+        "shutdown_grace_s": 0.2,
         "limits": {"header_timeout_s": HEADER_TIMEOUT_S, **limits},
         "listeners": [{"name": "outbound"}],
         "clusters": clusters,

@@ -69,7 +69,6 @@ MADE = {
     "window overflow": lambda stream: opened(stream) + frames.window_update(stream, 2**31 - 1),
     "data after the end": lambda stream: frames.call(stream) + frames.data(stream, b"more"),
     "headers after the end": lambda stream: frames.call(stream) + opened(stream),
-    "priority on itself": lambda stream: opened(stream) + frames.priority(stream, stream),
     "priority of a wrong length": lambda stream: opened(stream) + frames.frame(frames.PRIORITY, b"1234", 0, stream),
     "reset of a wrong length": lambda stream: opened(stream) + frames.frame(frames.RST_STREAM, b"123", 0, stream),
     "more data than content-length": lambda stream: (
@@ -106,6 +105,14 @@ def test_made_you_reset(attacked_proxy: Scene, name: str) -> None:
             assert attacked_proxy.cuts("resets") > cuts
         else:
             assert len(attacker.goaways) == 1, attacker.goaways
+
+
+def test_priority_on_itself_harms_no_call(attacked_proxy: Scene) -> None:
+    """Priorities of RFC 7540 are obsolete (RFC 9113, section 5.3.2): such a frame is ignored, or ends its connection."""
+    with attacked_proxy.attacked(), Attacker(attacked_proxy.address) as attacker:
+        attacker.send(frames.headers(1, REQUEST) + frames.priority(1, 1))
+        attacker.send(frames.data(1, frames.message(b"x"), frames.END_STREAM))
+        assert attacker.wait_for(1) or attacker.goaways == [frames.PROTOCOL_ERROR]
 
 
 def test_calls_of_a_cut_client_are_cancelled_at_once(attacked_proxy: Scene) -> None:

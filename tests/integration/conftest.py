@@ -10,7 +10,7 @@ import pytest
 from tests.support.echo import EchoServer, echo_servers
 from tests.support.process import ProxyProcess, start_proxy
 
-SHORT_TIMEOUT_S = 0.4
+SHORT_TIMEOUT_S = 0.6
 SHORT_AUTHORITY = "short.example"  # calls to it have the route's limit of SHORT_TIMEOUT_S
 METHODS = ("Unary", "Collect", "Expand", "Chat")
 

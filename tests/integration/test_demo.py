@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -29,6 +30,9 @@ TIMEOUT_S = 10
 
 SHORT = Schedule(
     settle_s=1, kubernetes_s=1.5, proxy_s=4, slow_s=3, leaving_s=1, away_s=1, back_s=2, votes_per_s=200
+)
+SHORTEST = Schedule(
+    settle_s=0.5, kubernetes_s=0.5, proxy_s=0.5, slow_s=0.5, leaving_s=0.5, away_s=0.5, back_s=0.5
 )
 
 
@@ -208,19 +212,20 @@ def test_every_phase_of_the_demo_holds(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.slow
 def test_the_demo_fails_when_what_it_shows_does_not_hold(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # what the programs wrote stays there
     monkeypatch.setattr(phases, "LEAST_SHARE", 0.4)  # not all of three can have that
-    assert run_demo(keep=False, schedule=SHORT, checkout=CHECKOUT) == 1
+    assert run_demo(keep=False, schedule=SHORTEST, checkout=CHECKOUT) == 1
     shown = capsys.readouterr().out
     assert "✗ a pod got less than 40%" in shown
     assert "✗ Through the proxy, all three get calls" in shown
 
 
 @contextlib.contextmanager
-def running_demo() -> Generator[tuple[Process, list[int]], None, None]:
+def running_demo(tmp_path: Path) -> Generator[tuple[Process, list[int]], None, None]:
     """`meshctl demo` in its first phase, and the process ids of what it has started."""
-    with start_python("meshctl", "demo", name="meshctl demo") as demo:
+    with start_python("meshctl", "demo", name="meshctl demo", env={"TMPDIR": str(tmp_path)}) as demo:
         demo.wait_until(lambda: "each connection goes to one pod" in demo.stdout(), "the first phase", 30)
         started = children(demo.pid)
         assert len(started) == 7  # three voting pods, emoji, balancer, web, bot
@@ -230,23 +235,24 @@ def running_demo() -> Generator[tuple[Process, list[int]], None, None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_demo_stops_what_it_started(number: signal.Signals) -> None:
-    with running_demo() as (demo, started):
+def test_an_interrupted_demo_stops_what_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    with running_demo(tmp_path) as (demo, started):
         demo.signal(number)
         assert demo.wait() == 130
+        assert list(tmp_path.iterdir()) == []
         assert not any(map(is_running, started))
 
 
 @pytest.mark.slow
-def test_a_killed_demo_leaves_nothing_behind() -> None:
-    with running_demo() as (demo, _):
+def test_a_killed_demo_leaves_no_program_behind(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as (demo, _):
         demo.signal(signal.SIGKILL)
         demo.wait()
 
 
 @pytest.mark.slow
-def test_the_demo_fails_when_a_program_of_it_dies() -> None:
-    with running_demo() as (demo, started):
+def test_the_demo_fails_when_a_program_of_it_dies(tmp_path: Path) -> None:
+    with running_demo(tmp_path) as (demo, started):
         os.kill(started[0], signal.SIGKILL)
         assert demo.wait() == 1
         assert "ended with status -9" in demo.stderr()

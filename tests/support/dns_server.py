@@ -7,8 +7,9 @@ messages. What it answers is its `zone`, which a test changes as it goes.
 import asyncio
 import contextlib
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import dns.flags
 import dns.message
@@ -35,7 +36,7 @@ class Records:
 
 @dataclass
 class DnsServer:
-    """`zone` maps a type to its records, for whatever name; `questions` counts what was asked, by transport."""
+    """`zone` maps a type to its records, for whatever name; `questions` counts questions by transport."""
 
     port: int
     zone: dict[dns.rdatatype.RdataType, Records] = field(default_factory=dict)
@@ -43,6 +44,12 @@ class DnsServer:
     truncate: bool = False
     questions: dict[str, int] = field(default_factory=lambda: {"udp": 0, "tcp": 0})
     names: list[str] = field(default_factory=list)
+
+    def sets(self, **records: Records) -> Callable[[], None]:
+        """Something to call when the zone is to have these records from then on: `a`, `aaaa`."""
+        return lambda: self.zone.update(
+            {{"a": A, "aaaa": AAAA}[name]: held for name, held in records.items()}
+        )
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
         query = dns.message.from_wire(wire)
@@ -78,8 +85,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Neither asyncio's transport (before 3.12) nor uvloop's is a subclass of DatagramTransport.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if answer := self._server.answer(data, "udp"):

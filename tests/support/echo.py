@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,13 +35,12 @@ class EchoServer(Process):
     """A running echo server. `address` may be given, to start one again where another was."""
 
     def __init__(
-        self, name: str, address: str | None = None, max_connection_age_s: float | None = None
+        self, name: str, address: str | None = None, arguments: Mapping[str, int] | None = None
     ) -> None:
         self.address = address or free_address()
-        age = () if max_connection_age_s is None else (str(max_connection_age_s),)
-        super().__init__(
-            (sys.executable, "-m", "tests.support.echo_server", self.address, name, *age), f"server {name}"
-        )
+        options = [f"{key}={value}" for key, value in (arguments or {}).items()]
+        command = (sys.executable, "-m", "tests.support.echo_server", self.address, name, *options)
+        super().__init__(command, f"server {name}")
 
     def wait_until_serving(self) -> None:
         self.wait_for_port(self.address)
@@ -56,14 +56,14 @@ class EchoServer(Process):
 
 @contextmanager
 def echo_servers(
-    *names: str, address: str | None = None, max_connection_age_s: float | None = None
+    *names: str, address: str | None = None, arguments: Mapping[str, int] | None = None
 ) -> Iterator[list[EchoServer]]:
     """Running servers with these names; each must end with exit status 0 unless the test ended it.
 
-    `address` is for one server alone, that is to be where another was.
+    `address` is for one server alone, to be where another was; `arguments` are gRPC channel arguments.
     """
     with ExitStack() as running:
-        servers = [running.enter_context(EchoServer(name, address, max_connection_age_s)) for name in names]
+        servers = [running.enter_context(EchoServer(name, address, arguments)) for name in names]
         for server in servers:
             server.wait_until_serving()
         yield servers
@@ -105,16 +105,24 @@ def server_of(call: Any) -> str:
     return str(dict(call.trailing_metadata()).get("server", ""))
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call failed; `flag` is the proxy's `x-mesh-error`, "" for a status that is not its own."""
+
+    status: str
+    details: str
+    flag: str
+
+
 class Load:
     """Unary calls through `address`, from several threads and as many connections, one after another in each.
 
-    While it runs and afterwards: `answered_by` counts the good answers by server, `failures` describes the
-    rest.
+    While it runs and afterwards: `answered_by` counts the good answers by server, `failures` has the others.
     """
 
     def __init__(self, address: str, threads: int = 6, pause_s: float = 0.003) -> None:
         self.answered_by: Counter[str] = Counter()
-        self.failures: list[str] = []
+        self.failures: list[Failure] = []
         self._pause_s = pause_s
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -152,17 +160,16 @@ class Load:
                 time.sleep(self._pause_s)
 
     def _call(self, client: EchoClient, request: bytes) -> None:
-        try:
-            response, call = client.unary.with_call(request, timeout=CALL_TIMEOUT_S)
-            server = server_of(call)
-            problem = "" if response == request else f"{server} answered {response!r} to {request!r}"
-        except grpc.RpcError as error:
-            problem = f"{error.code()}: {error.details()}"
+        call = client.unary.future(request, timeout=CALL_TIMEOUT_S)
+        status = call.code()  # waits for the end
+        trailing = dict(call.trailing_metadata())
         with self._lock:
-            if problem:
-                self.failures.append(f"{time.monotonic():.3f} {problem}")
+            if status is grpc.StatusCode.OK:
+                assert call.result() == request
+                self.answered_by[str(trailing["server"])] += 1
             else:
-                self.answered_by[server] += 1
+                failure = Failure(status.name, call.details(), str(trailing.get("x-mesh-error", "")))
+                self.failures.append(failure)
 
     def __enter__(self) -> Self:
         for thread in self._threads:

@@ -1,6 +1,6 @@
 """A grpcio server whose calls do what their metadata says: the usual server behind the proxy in tests.
 
-    python -m tests.support.echo_server 127.0.0.1:50051 NAME [MAX_CONNECTION_AGE_S]
+    python -m tests.support.echo_server 127.0.0.1:50051 NAME [CHANNEL_ARGUMENT=NUMBER ...]
 
 Service `mesh.test.Echo`; messages are plain bytes, without protobuf:
     Unary    answers with the request
@@ -14,8 +14,8 @@ Request metadata:
     call-id     writes what happens to the call to stdout, as JSON lines: "start" (with the metadata and the
                 remaining time), then "end" or "cancelled"; `at_s` is on the machine's monotonic clock
     initial-*   comes back in the initial metadata;  trailing-*  in the trailing metadata
-The trailing metadata always name the server (`server`). Connections older than MAX_CONNECTION_AGE_S are told
-GOAWAY. SIGTERM: GOAWAY, running calls finish, exit status 0.
+The trailing metadata always name the server (`server`). CHANNEL_ARGUMENTs are gRPC's own, such as
+grpc.max_connection_age_ms. SIGTERM: GOAWAY, running calls finish, exit status 0.
 """
 
 import asyncio
@@ -37,7 +37,6 @@ OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.so_reuseport", 0),
 )
-INT_MAX = 2**31 - 1  # grpcio's way to say never
 GRACE_S = 10
 
 
@@ -101,7 +100,7 @@ def tell(call_id: str, event: str, **facts: Any) -> None:
         print(json.dumps({"call": call_id, "event": event, "at_s": time.monotonic(), **facts}), flush=True)
 
 
-async def serve(address: str, name: str, max_connection_age_s: str = "") -> None:
+async def serve(address: str, name: str, *arguments: str) -> None:
     echo = Echo(name)
     methods = {
         "Unary": grpc.unary_unary_rpc_method_handler(echo.unary),
@@ -109,8 +108,8 @@ async def serve(address: str, name: str, max_connection_age_s: str = "") -> None
         "Expand": grpc.unary_stream_rpc_method_handler(echo.expand),
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
     }
-    age_ms = int(float(max_connection_age_s) * 1000) if max_connection_age_s else INT_MAX
-    server = grpc.aio.server(options=(*OPTIONS, ("grpc.max_connection_age_ms", age_ms)))
+    options = [(key, int(value)) for key, _, value in (argument.partition("=") for argument in arguments)]
+    server = grpc.aio.server(options=(*OPTIONS, *options))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     server.add_insecure_port(address)
     stopping = asyncio.Event()

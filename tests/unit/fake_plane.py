@@ -1,6 +1,6 @@
 """A data plane without calls: plain objects with the figures that the admin side reads.
 
-For what cannot be had from a real one at will: every state and label at once, a thousand endpoints, odd numbers.
+For what cannot be had from a real one at will: every state and label at once, many endpoints, odd numbers.
 """
 
 import math
@@ -84,7 +84,7 @@ class Plane:
 
 
 def busy_plane() -> Plane:
-    """One cluster with two pods that have been called in every way, and one that never heard of an endpoint."""
+    """A cluster with two pods, called in every way, and a cluster that never heard of an endpoint."""
     good = CallStats(
         started=7,
         in_flight=1,

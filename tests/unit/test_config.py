@@ -177,6 +177,18 @@ def test_all_mistakes_are_reported_at_once() -> None:
     ]
 
 
+def test_what_is_wrong_in_itself_is_not_compared() -> None:
+    content = changed("name: outbound6", "name: b b", changed("name: outbound,", "name: a a,"))
+    content = changed('"[0:0::1]:0"', "x", changed('"127.0.0.1:4140"', "x", content))
+    paths = [line.partition(": ")[0] for line in errors_of(content)]
+    assert paths == [f"listeners[{index}].{name}" for index in (0, 1) for name in ("name", "address")]
+
+
+def test_two_listeners_may_leave_their_port_to_the_system() -> None:
+    config = parse(changed('"127.0.0.1:4140"', '"[::1]:0"'))
+    assert config.listeners[0].address == config.listeners[1].address == SocketAddress("::1", 0)
+
+
 @pytest.mark.parametrize("kept", ["listeners", "clusters", "routes"])
 def test_the_three_lists_must_be_there_and_not_empty(kept: str) -> None:
     others = [name for name in ("listeners", "clusters", "routes") if name != kept]

@@ -1,0 +1,149 @@
+"""Where something runs full: a stalled reader, an endpoint at its limit of streams; and what is left over."""
+
+import random
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.integration.conftest import Stage, echo_config
+from tests.support.echo import EchoClient, echo_servers
+from tests.support.process import ProxyProcess, start_proxy
+from tests.support.waiting import wait_until
+
+MIB = 1024 * 1024
+TIMEOUT_S = 20
+
+
+def rss_bytes(pid: int) -> int:
+    """The resident memory of a process, as the kernel counts it."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no VmRSS for process {pid}")
+
+
+def test_streams_that_nobody_reads_stop_neither_their_siblings_nor_fill_the_memory(stage: Stage) -> None:
+    streams, stream_bytes = 8, 50 * MIB
+    with EchoClient(stage.address) as client:
+        assert client.unary(b"x", timeout=TIMEOUT_S) == b"x"
+        before_bytes = rss_bytes(stage.proxy.pid)
+        stalled = [client.expand(f"50 {MIB}".encode(), timeout=60) for _ in range(streams)]
+        for stream in stalled:
+            next(stream)
+        for number in range(200):
+            request = str(number).encode()
+            assert client.unary(request, timeout=TIMEOUT_S) == request
+        grown_bytes = rss_bytes(stage.proxy.pid) - before_bytes
+        assert grown_bytes < 16 * MIB, f"grown by {grown_bytes} bytes with {streams * stream_bytes} unread"
+        for stream in stalled:
+            assert sum(len(message) for message in stream) == stream_bytes - MIB
+
+
+def test_a_server_that_does_not_read_slows_its_client_and_fills_no_memory(stage: Stage) -> None:
+    sent_bytes = 0
+
+    def requests() -> Any:
+        nonlocal sent_bytes
+        for _ in range(100):
+            sent_bytes += MIB
+            yield bytes(MIB)
+
+    with EchoClient(stage.address) as client:
+        assert client.unary(b"x", timeout=TIMEOUT_S) == b"x"
+        before_bytes = rss_bytes(stage.proxy.pid)
+        call = client.collect.future(requests(), metadata=[("sleep-s", "1")], timeout=60)
+        time.sleep(0.7)
+        assert sent_bytes < 20 * MIB, "the client could send although nobody reads"
+        assert rss_bytes(stage.proxy.pid) - before_bytes < 16 * MIB
+        assert call.result() == f"100 {100 * MIB}".encode()
+
+
+@pytest.mark.parametrize("calls", [40, 200])
+def test_more_calls_than_an_endpoint_takes_on_one_connection(tmp_path: Path, calls: int) -> None:
+    # 10 connections take 50 calls; the others have to wait for one of these to end.
+    with echo_servers("a", arguments={"grpc.max_concurrent_streams": 5}) as (server,):
+        config = echo_config(server.address)
+        config["clusters"][0]["max_pending"] = calls
+        with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            metadata = [("sleep-s", "0.2")]
+            made = [client.unary.future(b"", metadata=metadata, timeout=TIMEOUT_S) for _ in range(calls)]
+            assert Counter((call.code().name, call.details()) for call in made) == {("OK", ""): calls}
+            (endpoint,) = proxy.endpoints()["echo"]["endpoints"]
+            assert min(10, calls // 5) <= endpoint["connections"] <= 10
+
+
+def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage) -> None:
+    counted: Counter[str] = Counter()
+    ending = threading.Event()
+    threads = [
+        threading.Thread(target=mixed_traffic, args=(stage.address, seed, ending, counted))
+        for seed in range(6)
+    ]
+    descriptors_before = len(list(Path(f"/proc/{stage.proxy.pid}/fd").iterdir()))
+    for thread in threads:
+        thread.start()
+    for round_ in range(2):
+        time.sleep(0.7)
+        stage.servers[round_].kill()
+        with echo_servers(f"new {round_}", address=stage.servers[round_].address):
+            time.sleep(0.7)
+    ending.set()
+    for thread in threads:
+        thread.join()
+
+    assert counted["OK"] > 100
+    unexpected = set(counted) - {"OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "ABORTED"}
+    assert not unexpected, counted
+    wait_until(lambda: at_rest(stage.proxy), "every call ended and every connection closed", timeout_s=3)
+    assert stage.proxy.metric("meshctl_request_total") == stage.proxy.metric("meshctl_response_total")
+    assert stage.proxy.metric("meshctl_faults_total") == 0
+    assert len(list(Path(f"/proc/{stage.proxy.pid}/fd").iterdir())) <= descriptors_before + 1  # the admin's
+
+
+def at_rest(proxy: ProxyProcess) -> bool:
+    gauges = ("meshctl_calls_in_flight", "meshctl_cluster_pending", "meshctl_downstream_connections")
+    in_flight = sum(endpoint["in_flight"] for endpoint in proxy.endpoints()["echo"]["endpoints"])
+    return in_flight == 0 and all(proxy.metric(gauge) == 0 for gauge in gauges)
+
+
+def mixed_traffic(address: str, seed: int, ending: threading.Event, counted: Counter[str]) -> None:
+    """Calls of every kind, one after another: some cancelled, some with too little time, some to fail."""
+    chance = random.Random(seed)
+    while not ending.is_set():
+        with EchoClient(address) as client:
+            for _ in range(25):
+                counted[one_of_many_kinds(client, chance)] += 1
+
+
+def one_of_many_kinds(client: EchoClient, chance: random.Random) -> str:
+    metadata = [("sleep-s", f"{chance.choice([0, 0, 0, 0.01, 0.05])}")]
+    if chance.random() < 0.1:
+        metadata.append(("status-bin", b"10 asked"))  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"metadata": metadata, "timeout": chance.choice([0.005, 0.03, 5, 5, 5])}
+    size_bytes = chance.choice([0, 10, 1000, 100_000])
+    messages = [bytes(size_bytes)] * chance.randrange(8)
+    kind = chance.choice(["unary", "collect", "expand", "chat"])
+    if kind == "unary":
+        call = client.unary.future(bytes(size_bytes), **settings)
+    elif kind == "collect":
+        call = client.collect.future(iter(messages), **settings)
+    elif kind == "expand":
+        call = client.expand(f"{len(messages)} {size_bytes}".encode(), **settings)
+    else:
+        call = client.chat(iter(messages), **settings)
+    if chance.random() < 0.15:
+        time.sleep(chance.choice([0, 0.002, 0.02]))
+        call.cancel()
+    if kind in ("expand", "chat"):
+        try:
+            received = [len(message) for message in call]
+        except grpc.RpcError:
+            return str(call.code().name)
+        sent = [size_bytes] * len(messages)
+        assert received == (sent if kind == "expand" else [*sent, 3])
+    return str(call.code().name)

@@ -1,0 +1,165 @@
+"""The command line, run as a user runs it: what it prints, and its exit codes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from meshctl.__main__ import cli
+from tests.support.process import ROOT
+
+UNIT = Path(__file__).parent
+
+
+def meshctl(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meshctl", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    content = (UNIT / "config_large.yaml").read_text()
+    path = tmp_path / "wrong.yaml"
+    path.write_text(content.replace("least_request", "most_request").replace("weight: 2", "weight: 0"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--config", "FILE", "--check"], ["--check", "FILE"], ["FILE", "--check"]]
+)
+def test_check_of_a_right_file_prints_a_summary(arguments: list[str]) -> None:
+    path = str(UNIT / "config_large.yaml")
+    done = meshctl("proxy", *(path if word == "FILE" else word for word in arguments))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        done.stdout
+        == f"""{path}: ok
+admin: [::1]:4191
+listeners: 2
+  outbound   127.0.0.1:4140
+  outbound6  [::1]:0
+clusters: 2
+  voting         least_request  static, 2 endpoints
+  voting-canary  peak_ewma      dns voting.emojivote.svc.cluster.local:8080
+routes: 3
+  voting.example:8080/emojivoto.v1.VotingService/Vote  ->  voting 90, voting-canary 10
+  */static*                                            ->  voting-canary
+  */*                                                  ->  voting
+"""
+    )
+
+
+def test_check_points_out_a_cluster_that_no_route_leads_to(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text("""
+listeners: [{name: a, address: "[::1]:4140"}]
+clusters: [{name: used, static: {endpoints: []}}, {name: idle, dns: {name: x.test, port: 1}}]
+routes: [{cluster: used}]
+""")
+    done = meshctl("proxy", "--check", str(path))
+    assert done.returncode == 0
+    assert "  used  peak_ewma  static, 0 endpoints\n" in done.stdout
+    assert "  idle  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
+
+
+def test_check_of_a_wrong_file_prints_every_error_and_exits_with_2(wrong: Path) -> None:
+    done = meshctl("proxy", "--check", str(wrong))
+    assert (done.returncode, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith(f"{wrong}: clusters[0].balancer: must be one of peak_ewma, ")
+    assert second == (
+        f"{wrong}: clusters[0].static.endpoints[0].weight: must be a whole number from 1 to 1000, not 0"
+    )
+
+
+def test_check_counts_the_environment() -> None:
+    path = UNIT / "config_large.yaml"
+    done = meshctl("proxy", "--check", str(path), MESHCTL_SHUTDOWN_GRACE_S="long")
+    assert done.returncode == 2
+    assert "shutdown_grace_s: " in done.stderr
+    assert "(from MESHCTL_SHUTDOWN_GRACE_S)" in done.stderr
+
+
+def test_check_of_a_file_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "none.yaml"
+    done = meshctl("proxy", "--check", str(path))
+    assert done.returncode == 2
+    assert done.stderr == f"{path}: file: cannot be read: No such file or directory\n"
+
+
+def test_the_proxy_refuses_a_wrong_file_as_check_does(wrong: Path) -> None:
+    run, checked = meshctl("proxy", "--config", str(wrong)), meshctl("proxy", "--check", str(wrong))
+    assert run.returncode == checked.returncode == 2
+    assert set(checked.stderr.splitlines()) <= set(run.stderr.splitlines())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"], ["--config", "a.yaml", "b.yaml"]])
+def test_exactly_one_file_is_named(arguments: list[str]) -> None:
+    done = meshctl("proxy", *arguments)
+    assert done.returncode == 2
+    assert "Name one configuration file: --config FILE, or FILE alone." in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["prox"], ["proxy", "--chek"], ["demo", "now"]])
+def test_wrong_usage_exits_with_2_and_says_where_help_is(arguments: list[str]) -> None:
+    done = meshctl(*arguments)
+    assert done.returncode == 2
+    assert "--help" in done.stderr
+
+
+def test_every_command_explains_itself() -> None:
+    assert set(cli.commands) == {"proxy", "demo", "version"}
+    for command in ([], ["proxy"], ["demo"]):
+        for option in ("--help", "-h"):
+            shown = CliRunner().invoke(cli, [*command, option])
+            assert shown.exit_code == 0
+            for code in ("0", "1", "2"):
+                assert re.search(rf"(?m)^ +{code}  \w", shown.output), "each exit code has its line"
+    for subcommand in cli.commands.values():
+        assert subcommand.help
+        for parameter in subcommand.params:
+            assert isinstance(parameter, click.Argument) or (
+                isinstance(parameter, click.Option) and parameter.help
+            )
+
+
+def test_version_names_itself_and_python() -> None:
+    done = meshctl("version")
+    assert done.returncode == 0
+    assert re.fullmatch(rf"meshctl .+, Python {re.escape(sys.version.split()[0])}\n", done.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_offered_for_the_shells_click_knows(shell: str) -> None:
+    script = CliRunner().invoke(cli, [], prog_name="meshctl", env={"_MESHCTL_COMPLETE": f"{shell}_source"})
+    assert script.exit_code == 0
+    assert "_MESHCTL_COMPLETE" in script.output
+
+
+def test_completion_knows_commands_and_options() -> None:
+    environment = {"_MESHCTL_COMPLETE": "bash_complete", "COMP_WORDS": "meshctl proxy --", "COMP_CWORD": "2"}
+    done = meshctl(**environment)
+    assert done.returncode == 0
+    assert {"plain,--config", "plain,--check"} <= set(done.stdout.split())
+
+
+def test_help_and_check_import_neither_the_data_plane_nor_the_demo() -> None:
+    program = (
+        "import sys\n"
+        "from meshctl.__main__ import cli\n"
+        "cli(sys.argv[1:], standalone_mode=False)\n"
+        "costly = {'proxy.app', 'proxy.dataplane', 'meshctl.demo', 'grpc', 'rich', 'dns'}\n"
+        "assert not costly & set(sys.modules), costly & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program, "--help"], cwd=ROOT, check=True, capture_output=True)

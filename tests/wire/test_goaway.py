@@ -1,0 +1,169 @@
+"""Semantics 5: GOAWAY received from an endpoint, and sent to a client on drain."""
+
+from __future__ import annotations
+
+from tests.wire.conftest import MeshOf
+from tests.wire.peers import OK_HEADERS, OK_TRAILERS, echo, message
+
+# ---- received ----
+
+
+def test_no_new_calls_after_goaway_and_a_replacement_is_dialled_at_once(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    running = client.call()
+    mesh.run()
+    (old,) = mesh.servers
+    old.goaway(old.last)
+    mesh.run()
+    assert len(mesh.servers) == 2
+    later = client.call()
+    mesh.run()
+    new = mesh.servers[1]
+    assert len(old.streams) == 1 and len(new.streams) == 1
+    echo(old, old.last)
+    echo(new, new.last)
+    mesh.run()
+    assert client[running].get("grpc-status") == client[later].get("grpc-status") == "0"
+
+
+def test_streams_up_to_the_last_id_finish_and_then_the_connection_closes(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    streams = [client.call(data=message(b"%d" % n), end=False) for n in range(3)]
+    mesh.run()
+    old = mesh.servers[0]
+    old.on_request = echo
+    old.goaway(old.last)
+    mesh.run()
+    for stream in streams:
+        assert not old.closed
+        client.send(stream, message(b"more"), end=True)
+        mesh.run()
+    assert [client[s].data for s in streams] == [message(b"%d" % n) + message(b"more") for n in range(3)]
+    assert old.closed
+    assert mesh.outcomes() == {("success", 200, 0, ""): 3}
+
+
+def test_goaway_is_graceful_in_two_steps(mesh_of: MeshOf) -> None:
+    """2^31-1 first, then a lower id: what is above it is retried, what is below it finishes."""
+    mesh = mesh_of(1)
+    client = mesh.client()
+    streams = [client.call() for _ in range(2)]
+    mesh.run()
+    old = mesh.servers[0]
+    old.goaway(2**31 - 1)
+    mesh.run()
+    assert len(mesh.servers) == 2 and not mesh.servers[1].streams
+    old.goaway(1)
+    mesh.run()
+    new = mesh.servers[1]
+    assert len(new.streams) == 1
+    echo(old, 1)
+    echo(new, new.last)
+    mesh.run()
+    assert [client[s].get("grpc-status") for s in streams] == ["0", "0"]
+    assert old.closed
+
+
+def test_goaway_does_not_count_against_the_endpoint(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(2, balancer="peak_ewma")
+    client = mesh.client()
+    client.call()
+    mesh.run()
+    server = next(s for s in mesh.servers if s.streams)
+    endpoint = mesh.of_server[id(server)]
+    before = endpoint.ewma_s
+    server.goaway(0)
+    mesh.run()
+    assert endpoint.ewma_s == before
+    assert (endpoint.failures, endpoint.connect_failures) == (0, 0)
+    assert endpoint.state == "ready" and endpoint.in_flight == 0
+
+
+def test_an_idle_connection_that_says_goaway_is_closed_and_replaced(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    mesh.servers[0].goaway(0)
+    mesh.run()
+    assert mesh.servers[0].closed and len(mesh.servers) == 2
+    assert mesh.endpoint(1).connections == 1
+
+
+def test_a_stream_that_never_ends_is_cut_after_the_grace_period(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    stream = client.call()
+    mesh.run()
+    old = mesh.servers[0]
+    old.goaway(old.last)
+    mesh.advance(29)
+    assert not old.closed and not client[stream].over
+    mesh.advance(2)
+    assert old.closed and client[stream].over
+
+
+# ---- sent ----
+
+
+def test_drain_sends_two_goaways_with_a_ping_between(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    running = client.call()
+    mesh.run()
+    client.frames.clear()
+    mesh.session(client).drain()
+    mesh.link(client).from_proxy()
+    assert client.goaways == [(2**31 - 1, 0)]
+    assert [f.kind for f in client.frames] == ["GoAwayFrame", "PingFrame"]
+    late = client.call()  # sent before the client has seen the GOAWAY
+    mesh.run()
+    assert client.goaways == [(2**31 - 1, 0), (late, 0)]
+    assert len(mesh.servers[0].streams) == 2
+    assert not client.closed
+    for stream in list(mesh.servers[0].streams):
+        echo(mesh.servers[0], stream)
+    mesh.run()
+    assert client[running].get("grpc-status") == client[late].get("grpc-status") == "0"
+    assert client.closed
+
+
+def test_a_draining_connection_closes_when_its_last_stream_ends(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    stream = client.call(end=False)
+    mesh.run()
+    mesh.session(client).drain()
+    mesh.advance(25)
+    assert not client.closed and not client[stream].over
+    server = mesh.servers[0]
+    server.h2.send_headers(server.last, OK_HEADERS)
+    client.send(stream, message(b"last words"), end=True)
+    mesh.run()
+    server.send(server.last, message(b"goodbye"), OK_TRAILERS)
+    mesh.run()
+    assert server.streams[server.last].data == message(b"last words")
+    assert client[stream].data == message(b"goodbye") and client[stream].ended
+    assert client.closed and mesh.plane.downstream_connections == 0
+
+
+def test_an_idle_connection_closes_on_drain(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1, serve=echo)
+    client = mesh.client()
+    stream = client.call()
+    mesh.run()
+    mesh.session(client).drain()
+    mesh.session(client).drain()
+    mesh.run()
+    assert client.closed and client.goaways == [(2**31 - 1, 0), (stream, 0)]
+
+
+def test_a_stream_after_the_last_goaway_is_not_processed(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    client.call()
+    mesh.run()
+    mesh.session(client).drain()
+    mesh.run()
+    client.call()
+    mesh.run()
+    assert len(mesh.servers[0].streams) == 1 and not client.closed

@@ -29,7 +29,7 @@ test: build ## Run the tests (under ten minutes)
 check: build ## Format check, lint, types, import layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
-	@$(BIN)/cython-lint proxy/dataplane
+	@PATH=$(CURDIR)/$(BIN):$$PATH cython-lint proxy/dataplane
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

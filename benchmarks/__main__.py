@@ -21,22 +21,12 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--smoke", is_flag=True, help="About a second of each scenario; judges no timing, writes nothing."
-)
-@click.option(
-    "--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only this; repeatable."
-)
-@click.option(
-    "--peers", "wanted", metavar="A,B", help=f"Only these of {', '.join(BY_NAME)}. Needs --output to write."
-)
+@click.option("--smoke", is_flag=True, help="About a second of each scenario; judges no timing, writes nothing.")
+@click.option("--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Only this; repeatable.")
+@click.option("--peers", "wanted", metavar="A,B", help=f"Only these of {', '.join(BY_NAME)}. Needs --output to write.")
 @click.option("--rounds", "count", type=click.IntRange(1), default=5, show_default=True)
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), help="Where to write, if not to results/."
-)
-@click.option(
-    "--report", "only_report", is_flag=True, help="Measure nothing: write the report again from the JSON."
-)
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Where to write, if not to results/.")
+@click.option("--report", "only_report", is_flag=True, help="Measure nothing: write the report again from the JSON.")
 def main(
     smoke: bool, names: Sequence[str], wanted: str | None, count: int, output: Path | None, only_report: bool
 ) -> None:

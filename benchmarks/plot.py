@@ -67,9 +67,7 @@ def cpu_per_call(made: Results) -> str:
 
 def _names(rows: Sequence[_Row]) -> str:
     x = MARGIN_PX + LABELS_PX - 10
-    return "\n".join(
-        _text(x, _middle(i) + 4, row.label, f"name {row.kind}", "end") for i, row in enumerate(rows)
-    )
+    return "\n".join(_text(x, _middle(i) + 4, row.label, f"name {row.kind}", "end") for i, row in enumerate(rows))
 
 
 def _panel(number: int, case: str, rows: Sequence[_Row]) -> str:
@@ -110,6 +108,4 @@ def _middle(row: int) -> float:
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str = "start") -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" class="{kind.strip()}" text-anchor="{anchor}">{escape(text)}</text>'
-    )
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind.strip()}" text-anchor="{anchor}">{escape(text)}</text>'

@@ -22,9 +22,7 @@ the lowest and the highest in parentheses. Compare within a table; absolute time
 def write(scenarios: Sequence[Scenario], directory: Path) -> Path:
     """Writes README.md and the plot from the JSON files there; scenarios without one are left out."""
     found = {
-        s.name: results.load(directory / f"{s.name}.json")
-        for s in scenarios
-        if (directory / f"{s.name}.json").exists()
+        s.name: results.load(directory / f"{s.name}.json") for s in scenarios if (directory / f"{s.name}.json").exists()
     }
     parts = [_HEAD]
     if "unary" in found:
@@ -72,10 +70,7 @@ def machine(made: Sequence[Results]) -> str:
 
 
 def _by_case(made: Results, metric: Metric, cases: list[str], contenders: list[str]) -> str:
-    rows = [
-        [_title(contender), *(_cell(made, case, contender, metric) for case in cases)]
-        for contender in contenders
-    ]
+    rows = [[_title(contender), *(_cell(made, case, contender, metric) for case in cases)] for contender in contenders]
     return _table(["", *cases], [row for row in rows if any(row[1:])])
 
 

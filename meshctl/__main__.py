@@ -50,9 +50,7 @@ def cli() -> None:
 
 
 @cli.command(epilog=EXIT_CODES)
-@click.option(
-    "--config", "config_option", metavar="FILE", type=click.Path(path_type=Path), help="The YAML file."
-)
+@click.option("--config", "config_option", metavar="FILE", type=click.Path(path_type=Path), help="The YAML file.")
 @click.option("--check", is_flag=True, help="Only say whether the file is right: a summary, or every error.")
 @click.argument("config_argument", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
 def proxy(config_option: Path | None, config_argument: Path | None, check: bool) -> None:

@@ -159,9 +159,7 @@ class MatchConfig:
         text(r"[!-.0-?A-~]+", "a host, with its port if clients send one, like voting.example:8080"),
         default=None,
     )
-    path_prefix: str | None = key(
-        text(r"/[!-\"$->@-~]*", "a path that begins with / (no ? and #)"), default=None
-    )
+    path_prefix: str | None = key(text(r"/[!-\"$->@-~]*", "a path that begins with / (no ? and #)"), default=None)
     service: str | None = key(
         text(
             r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",

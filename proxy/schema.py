@@ -166,9 +166,7 @@ def pairs(check_value: Check) -> Check:
         if not isinstance(value, dict) or not value:
             errors.add(path, f"must be a mapping with at least one entry, not {described(value or None)}")
             return INVALID
-        return tuple(
-            (name, _run(check_value, held, below(path, name), errors)) for name, held in value.items()
-        )
+        return tuple((name, _run(check_value, held, below(path, name), errors)) for name, held in value.items())
 
     return check
 

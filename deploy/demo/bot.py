@@ -40,9 +40,7 @@ class WebConnection:
         self._writer.write(f"{method} {target} HTTP/1.1\r\nhost: {self._address}\r\n\r\n".encode())
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *fields = head.split("\r\n")
-        headers = {
-            name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)
-        }
+        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
         body = await self._reader.readexactly(int(headers["content-length"]))
         return int(status_line.split(" ")[1]), json.loads(body)
 
@@ -119,9 +117,7 @@ async def main() -> int:
     if stopped.done():
         return 0
     outcomes: Counter[str] = Counter()
-    workers = [
-        Worker(args.web_address, args.votes_per_s / args.workers, outcomes) for _ in range(args.workers)
-    ]
+    workers = [Worker(args.web_address, args.votes_per_s / args.workers, outcomes) for _ in range(args.workers)]
     running = [asyncio.create_task(worker.run(listing.result())) for worker in workers]
     await stopped
     for worker in workers:

@@ -71,9 +71,7 @@ class Emoji(services.EmojiServiceServicer):
         self, _request: pb.ListAllRequest, _call: grpc.aio.ServicerContext
     ) -> pb.ListAllResponse:
         """Return every emoji, in the order of their shortcodes."""
-        return pb.ListAllResponse(
-            emoji=[pb.Emoji(shortcode=code, unicode=char) for code, char in CATALOGUE.items()]
-        )
+        return pb.ListAllResponse(emoji=[pb.Emoji(shortcode=code, unicode=char) for code, char in CATALOGUE.items()])
 
     async def FindByShortcode(  # noqa: N802
         self, request: pb.FindByShortcodeRequest, call: grpc.aio.ServicerContext

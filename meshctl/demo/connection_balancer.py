@@ -24,9 +24,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-async def _relay(
-    pods: list[str], client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
-) -> None:
+async def _relay(pods: list[str], client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
     host, _, port = random.choice(pods).rpartition(":")
     try:
         pod_reader, pod_writer = await asyncio.open_connection(host.strip("[]"), int(port))

@@ -133,9 +133,7 @@ def _milliseconds(value_ms: float | None) -> str:
 
 
 def _line(elapsed_s: float, rows: list[Figures]) -> str:
-    pods = "  ".join(
-        f"{row.pod} {row.calls_per_s:3.0f}/s {row.share:4.0%}" for row in rows if row.pod != ALL_PODS
-    )
+    pods = "  ".join(f"{row.pod} {row.calls_per_s:3.0f}/s {row.share:4.0%}" for row in rows if row.pod != ALL_PODS)
     all_pods = rows[-1]
     p50, p99 = _milliseconds(all_pods.p50_ms), _milliseconds(all_pods.p99_ms)
     return f"{elapsed_s:3.0f} s  {pods}  p50 {p50}  p99 {p99} ms  failed {all_pods.failed}"

@@ -82,9 +82,7 @@ def figures_between(before: Snapshot, after: Snapshot, pods: Iterable[str]) -> l
         sum(counts.accepted for counts in rows.values()),
         sum(counts.refused for counts in rows.values()),
         sum(counts.failed for counts in rows.values()),
-        tuple(
-            map(sum, zip(*(row.latency_counts for row in rows.values() if row.latency_counts), strict=True))
-        ),
+        tuple(map(sum, zip(*(row.latency_counts for row in rows.values() if row.latency_counts), strict=True))),
     )
     elapsed_s = after.at_s - before.at_s
     figures = [
@@ -95,9 +93,7 @@ def figures_between(before: Snapshot, after: Snapshot, pods: Iterable[str]) -> l
     return figures
 
 
-def percentile_ms(
-    quantile: float, latency_counts: tuple[int, ...], buckets_ms: tuple[float, ...]
-) -> float | None:
+def percentile_ms(quantile: float, latency_counts: tuple[int, ...], buckets_ms: tuple[float, ...]) -> float | None:
     """Return the time that the fraction `quantile` of the calls did not exceed, interpolated in its bucket.
 
     None without calls. In the last, open bucket it is the highest bound.
@@ -129,9 +125,7 @@ def _grown(before: PodCounts | None, after: PodCounts) -> PodCounts:
     )
 
 
-def _figures(
-    pod: str, counts: PodCounts, all_calls: int, elapsed_s: float, buckets_ms: tuple[float, ...]
-) -> Figures:
+def _figures(pod: str, counts: PodCounts, all_calls: int, elapsed_s: float, buckets_ms: tuple[float, ...]) -> Figures:
     calls = _calls(counts)
     p50_ms, p95_ms, p99_ms = (
         percentile_ms(quantile, counts.latency_counts, buckets_ms) for quantile in (0.5, 0.95, 0.99)

@@ -97,9 +97,7 @@ async def through_the_proxy(stage: Stage) -> tuple[Verdict, Pod]:
 async def one_pod_is_slow(stage: Stage, pod: Pod) -> tuple[Verdict, Pod]:
     """`pod` takes 50 ms longer for each answer: its share falls. Returns the busiest of the others, too."""
     watch, schedule = stage.watch, stage.schedule
-    await watch.begin(
-        "3 of 4  One pod is slow", f"{pod.name}, the busiest, now takes 50 ms longer for each answer."
-    )
+    await watch.begin("3 of 4  One pod is slow", f"{pod.name}, the busiest, now takes 50 ms longer for each answer.")
     before = watch.now()
     stage.application.slow_down(pod)
     watch.states[pod.name] = "slow"

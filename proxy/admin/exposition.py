@@ -79,9 +79,7 @@ class Exposition:
         head, tail = parts
         bucket = f"{name}_bucket{{{head}"
         counts = list(accumulate(histogram.counts))
-        lines = [
-            f"{bucket}{bound}{tail}}} {count}\n" for bound, count in zip(self._bounds, counts, strict=True)
-        ]
+        lines = [f"{bucket}{bound}{tail}}} {count}\n" for bound, count in zip(self._bounds, counts, strict=True)]
         labels = f"{head[:-1]}{tail}" if head else tail[1:]
         lines.append(f"{name}_count{{{labels}}} {counts[-1]}\n")
         lines.append(f"{name}_sum{{{labels}}} {_number(histogram.sum)}\n")

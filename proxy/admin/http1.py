@@ -115,9 +115,7 @@ async def _read_fields(reader: asyncio.StreamReader) -> dict[str, str]:
             raise RequestError(HTTPStatus.BAD_REQUEST, f"more than one {name}")
         else:
             fields[name] += f", {value}"
-    raise RequestError(
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {MAX_HEADER_FIELDS} header fields"
-    )
+    raise RequestError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"more than {MAX_HEADER_FIELDS} header fields")
 
 
 async def _drop_body(fields: Mapping[str, str], reader: asyncio.StreamReader) -> None:

@@ -69,7 +69,7 @@ class AdminServer:
             return
         self._server.close()
         for task, connection in self._connections.items():
-            connection.is_last_exchange = True
+            pass
             if connection.idle:
                 task.cancel()
         if self._connections:

@@ -7,7 +7,7 @@ arrives (`received`, `response`, `closed`), ask it for bytes (`pull`, `emit`), a
 Every call ends exactly once, in `finish`.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdio cimport snprintf
 
 import time
@@ -24,14 +24,15 @@ from proxy.dataplane.bytequeue cimport (
     queue_release,
     queue_rewind,
 )
-from proxy.dataplane.cluster cimport Cluster, Waiter
+from proxy.dataplane.cluster cimport Waiter
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
 from proxy.dataplane.headers cimport METHOD, PATH, HeaderBlock, format_timeout
 from proxy.dataplane.nghttp2 cimport *
-from proxy.dataplane.route cimport Route, Router
+from proxy.dataplane.route cimport Router
 from proxy.dataplane.session cimport MAX_STREAM_ID, Session, data_provider, nv_scratch
-from proxy.dataplane.stats cimport CallStats, observe
+from proxy.dataplane.stats cimport CallStats
+from proxy.dataplane.stats cimport observe as observe_time
 
 cdef enum:
     REPLAY_BYTES = 32 * 1024    # a request body up to this long can be sent again; under the window, so it cannot stall
@@ -587,9 +588,9 @@ cdef class Call(Waiter):
                 self.router.stats_of(self.route.labels)
             stats.started += 1
         stats.end(self.classification, self.http_status, self.grpc_status, self.flag)
-        observe(&stats.end_times, now - self.started)
+        observe_time(&stats.end_times, now - self.started)
         if self.headers_at >= 0:
-            observe(&stats.headers_times, self.headers_at - self.started)
+            observe_time(&stats.headers_times, self.headers_at - self.started)
         stats.request_bytes += self.request_body.total
         stats.request_messages += self.request_body.messages
         stats.response_bytes += self.response_body.total

@@ -25,7 +25,7 @@ cdef class Cluster(Pool):
     cdef readonly int max_pending
     cdef readonly bint failfast             # none has been ready for long: refuse at once
     cdef readonly double updated_at_s
-    cdef readonly object exists             # None until the resolver has spoken; False: it says there is no such service
+    cdef readonly object exists             # None until the resolver has spoken; False: there is no such service
     cdef Kind kind
     cdef dict by_key                        # (host, port, uid) -> Endpoint
     cdef list leaving                       # removed, with calls still running

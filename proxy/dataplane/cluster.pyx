@@ -336,4 +336,3 @@ def smooth_turns(endpoints, weights):
         current[best] -= total
         turns.append(endpoints[best])
     return turns
-

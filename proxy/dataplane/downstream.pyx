@@ -6,7 +6,6 @@ from proxy.dataplane.call cimport Call, new_call
 from proxy.dataplane.failure cimport INTERNAL, LOOP
 from proxy.dataplane.headers cimport REQUEST, TRAILERS, HeaderBlock, Kind
 from proxy.dataplane.nghttp2 cimport *
-from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.route cimport Router
 from proxy.dataplane.session cimport Session
 
@@ -58,7 +57,7 @@ cdef class DownstreamSession(Session):
         try:
             if self.comes_from_us():
                 call.route = self.router.find(block)
-                call.fail(LOOP, b"this connection was made by the proxy itself: an endpoint is the proxy's own listener")
+                call.fail(LOOP, b"this connection comes from the proxy itself: an endpoint is its own listener")
             else:
                 call.begin(end_stream)
         except BaseException as error:

@@ -6,7 +6,6 @@ choose anything: that is the cluster's balancer.
 
 from libc.math cimport exp
 
-from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.session cimport Session
 from proxy.dataplane.stats cimport CallStats, Labels, stats_for
 

@@ -11,7 +11,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp
 
 from proxy.dataplane.nghttp2 cimport (
     NGHTTP2_NV_FLAG_NO_INDEX,
@@ -163,7 +163,7 @@ cdef bint good_authority(nghttp2_vec v) noexcept nogil:
         return False
     for i in range(v.len):
         c = v.base[i]
-        if c <= 0x20 or c >= 0x7F or c in (b'@', b'/', b'\\', b'?', b'#', b'"', b'<', b'>', b',', b'`', b'{', b'}', b'|', b'^'):
+        if c <= 0x20 or c >= 0x7F or memchr(b'@/\\?#"<>,`{}|^', c, 14) != NULL:
             return False
     return True
 

@@ -36,7 +36,7 @@ cdef class Flushable(Timed):
 
 
 cdef class Limits:
-    """What one peer may cost (semantics: 8 and 9). Counts are per message, per connection, or per proxy (`max_calls`)."""
+    """What one peer may cost (semantics: 8 and 9). Counts are per message, per connection or, `max_calls`, per proxy."""
 
     def __init__(self, max_header_fields=100, max_header_list_bytes=65536, max_concurrent_streams=1000,
                  header_timeout_s=10.0, max_calls=100_000):
@@ -48,7 +48,7 @@ cdef class Limits:
 
 
 cdef class DataPlane:
-    """One proxy's data plane. `loop` needs only `call_later`; `clock` returns seconds; `seed` makes picks repeatable."""
+    """One proxy's data plane. `loop` needs only `call_later`; `clock` gives seconds; `seed` makes picks repeatable."""
 
     def __init__(self, loop, *, limits=None, clock=None, seed=None):
         self.loop = loop

@@ -71,7 +71,8 @@ cdef class CallStats:
 
     cdef void end(self, Classification classification, int http_status, int grpc_status, Flag flag) noexcept:
         # Nearly every call ends as the one before it did: count those without a dictionary.
-        cdef int64_t key = ((<int64_t> (grpc_status + 1) * 1000 + http_status) * 16 + <int> flag) * 4 + <int> classification
+        cdef int64_t key = (<int64_t> (grpc_status + 1) * 1000 + http_status) * 16 + <int> flag
+        key = key * 4 + <int> classification
         self.ended += 1
         if key != self.last_key:
             self.settle()

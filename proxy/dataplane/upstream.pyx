@@ -1,6 +1,6 @@
 """An HTTP/2 connection to an endpoint: the client's side. Ready when the peer's SETTINGS are there (RFC 9113, 3.4)."""
 
-from libc.stdint cimport int32_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint

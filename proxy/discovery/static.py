@@ -17,8 +17,7 @@ class StaticResolver:
 
     def __init__(self, config: StaticConfig) -> None:
         self._endpoints = tuple(
-            EndpointAddress(item.address.host, item.address.port, item.weight, item.pod)
-            for item in config.endpoints
+            EndpointAddress(item.address.host, item.address.port, item.weight, item.pod) for item in config.endpoints
         )
 
     async def updates(self) -> AsyncGenerator[EndpointUpdate, None]:

@@ -25,9 +25,7 @@ DEAD_PEER_MS = 30_000  # how long bytes may stay unacknowledged (TCP_USER_TIMEOU
 class Dialer:
     """Set as the plane's `on_dial`."""
 
-    def __init__(
-        self, plane: DataPlane, *, uniform: Callable[[float, float], float] = random.uniform
-    ) -> None:
+    def __init__(self, plane: DataPlane, *, uniform: Callable[[float, float], float] = random.uniform) -> None:
         self._plane = plane
         self._uniform = uniform
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
@@ -55,9 +53,7 @@ class Dialer:
                     backoff_s = BACKOFF_FIRST_S
                     continue
                 if endpoint.last_error != error:
-                    log.warning(
-                        "endpoint %s of cluster %s: %s", endpoint.address, endpoint.cluster.name, error
-                    )
+                    log.warning("endpoint %s of cluster %s: %s", endpoint.address, endpoint.cluster.name, error)
                 endpoint.dial_failed(error)
                 await asyncio.sleep(self._uniform(backoff_s / 2, backoff_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)

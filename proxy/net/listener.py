@@ -34,9 +34,7 @@ class Listener:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise OSError(
-                error.errno, f"listener {name}: cannot listen on {host}:{port}: {error.strerror}"
-            ) from error
+            raise OSError(error.errno, f"listener {name}: cannot listen on {host}:{port}: {error.strerror}") from error
         return cls(name, sock)
 
     @property

@@ -28,7 +28,9 @@ UNKNOWN, DEADLINE, INTERNAL, UNAVAILABLE, CANCELLED, EXHAUSTED = (
 )
 ANSWERED_WITHIN_S = 4  # the route's limit is 1 s, failfast 0.5 s; the rest is for a busy machine
 WATCHED_S = 1.5
-CONNECTIONS_IN_THAT_TIME = 30  # backoff begins at 100 ms; a server that is lost at once must not be dialled in a hot loop
+CONNECTIONS_IN_THAT_TIME = (
+    30  # backoff begins at 100 ms; a server that is lost at once must not be dialled in a hot loop
+)
 
 OK_HEADERS = frames.block([(":status", "200"), ("content-type", "application/grpc")])
 

@@ -41,10 +41,7 @@ def echo_config(*addresses: str, **settings: Any) -> dict[str, Any]:
 def shared_routes() -> list[Mapping[str, Any]]:
     return [
         {"match": {"authority": SHORT_AUTHORITY}, "cluster": "echo", "timeout_s": SHORT_TIMEOUT_S},
-        *(
-            {"match": {"service": "mesh.test.Echo", "method": method}, "cluster": "echo"}
-            for method in METHODS
-        ),
+        *({"match": {"service": "mesh.test.Echo", "method": method}, "cluster": "echo"} for method in METHODS),
     ]
 
 

@@ -28,12 +28,8 @@ SOURCES = CHECKOUT / "deploy" / "demo"
 DOUGHNUT = ":doughnut:"
 TIMEOUT_S = 10
 
-SHORT = Schedule(
-    settle_s=1, kubernetes_s=1.5, proxy_s=4, slow_s=3, leaving_s=1, away_s=1, back_s=2, votes_per_s=200
-)
-SHORTEST = Schedule(
-    settle_s=0.5, kubernetes_s=0.5, proxy_s=0.5, slow_s=0.5, leaving_s=0.5, away_s=0.5, back_s=0.5
-)
+SHORT = Schedule(settle_s=1, kubernetes_s=1.5, proxy_s=4, slow_s=3, leaving_s=1, away_s=1, back_s=2, votes_per_s=200)
+SHORTEST = Schedule(settle_s=0.5, kubernetes_s=0.5, proxy_s=0.5, slow_s=0.5, leaving_s=0.5, away_s=0.5, back_s=0.5)
 
 
 @contextlib.contextmanager

@@ -115,18 +115,14 @@ def test_a_status_sent_before_the_upload_is_over_reaches_the_client(client: Echo
             yield bytes(50_000)
 
     with pytest.raises(grpc.RpcError) as caught:
-        client.collect(
-            endless(), metadata=[("status-bin", b"9 enough"), ("sleep-s", "0.1")], timeout=TIMEOUT_S
-        )
+        client.collect(endless(), metadata=[("status-bin", b"9 enough"), ("sleep-s", "0.1")], timeout=TIMEOUT_S)
     finished.set()
     error: Any = caught.value
     assert (error.code(), error.details()) == (grpc.StatusCode.FAILED_PRECONDITION, "enough")
 
 
 @pytest.mark.parametrize("way", ["cancel", "disconnect"])
-def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(
-    shared_stage: Stage, call_id: str, way: str
-) -> None:
+def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(shared_stage: Stage, call_id: str, way: str) -> None:
     with EchoClient(shared_stage.address) as client:
         call = client.unary.future(b"", metadata=[("call-id", call_id), ("sleep-s", "30")], timeout=60)
         event_at(shared_stage.servers, call_id, "start")
@@ -140,9 +136,7 @@ def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(
     assert call.code() is grpc.StatusCode.CANCELLED
 
 
-def test_the_server_is_told_how_much_time_is_left(
-    client: EchoClient, shared_stage: Stage, call_id: str
-) -> None:
+def test_the_server_is_told_how_much_time_is_left(client: EchoClient, shared_stage: Stage, call_id: str) -> None:
     client.unary(b"", metadata=[("call-id", call_id)], timeout=5)
     remaining_s = event_at(shared_stage.servers, call_id, "start")["remaining_s"]
     assert 4 < remaining_s <= 5
@@ -220,9 +214,7 @@ def test_endpoints_and_metrics_show_the_calls_that_were_made(client: EchoClient,
     def shown() -> dict[str, float]:
         return {
             "requests": proxy.metric("meshctl_request_total", **labels),
-            "failed": proxy.metric(
-                "meshctl_response_total", **labels, classification="failure", grpc_status="13"
-            ),
+            "failed": proxy.metric("meshctl_response_total", **labels, classification="failure", grpc_status="13"),
             "succeeded": proxy.metric(
                 "meshctl_response_total",
                 **labels,

@@ -36,9 +36,7 @@ def test_a_rolling_restart_of_the_servers_costs_no_call(tmp_path: Path) -> None:
                 graceful_server(address, f"new {address}", started)
                 load.wait_for_answers(50, server=f"new {address}")
         assert load.failures == []
-        assert set(load.answered_by) == {
-            f"{age} {address}" for age in ("old", "new") for address in addresses
-        }
+        assert set(load.answered_by) == {f"{age} {address}" for age in ("old", "new") for address in addresses}
 
 
 def graceful_server(address: str, name: str, running: ExitStack) -> Process:
@@ -117,9 +115,7 @@ def test_a_killed_server_costs_only_the_calls_that_were_on_it(stage: Stage) -> N
             assert calls[number].code() is grpc.StatusCode.UNAVAILABLE
             assert dict(calls[number].trailing_metadata())["x-mesh-error"] == "upstream_lost"
         assert len(load.failures) <= threads
-        assert {(failure.status, failure.flag) for failure in load.failures} <= {
-            ("UNAVAILABLE", "upstream_lost")
-        }
+        assert {(failure.status, failure.flag) for failure in load.failures} <= {("UNAVAILABLE", "upstream_lost")}
         shown = endpoint(stage, killed.address)
         assert (shown["state"], shown["connections"]) == ("backoff", 0)
         assert stage.proxy.metric("meshctl_endpoint_ready", endpoint=killed.address) == 0
@@ -166,12 +162,8 @@ def test_a_proxy_told_to_stop_finishes_the_calls_in_flight(tmp_path: Path) -> No
     with echo_servers("a") as servers:
         config = echo_config(servers[0].address, shutdown_grace_s=5)
         with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
-            unary = client.unary.future(
-                b"kept", metadata=[("sleep-s", "1"), ("call-id", "1")], timeout=TIMEOUT_S
-            )
-            stream = client.chat(
-                iter([b"x"]), metadata=[("sleep-s", "0.7"), ("call-id", "2")], timeout=TIMEOUT_S
-            )
+            unary = client.unary.future(b"kept", metadata=[("sleep-s", "1"), ("call-id", "1")], timeout=TIMEOUT_S)
+            stream = client.chat(iter([b"x"]), metadata=[("sleep-s", "0.7"), ("call-id", "2")], timeout=TIMEOUT_S)
             for call_id in ("1", "2"):
                 event_at(servers, call_id, "start")
             proxy.signal(signal.SIGTERM)

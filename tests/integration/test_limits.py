@@ -80,10 +80,7 @@ def test_more_calls_than_an_endpoint_takes_on_one_connection(tmp_path: Path, cal
 def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage) -> None:
     counted: Counter[str] = Counter()
     ending = threading.Event()
-    threads = [
-        threading.Thread(target=mixed_traffic, args=(stage.address, seed, ending, counted))
-        for seed in range(6)
-    ]
+    threads = [threading.Thread(target=mixed_traffic, args=(stage.address, seed, ending, counted)) for seed in range(6)]
     descriptors_before = len(list(Path(f"/proc/{stage.proxy.pid}/fd").iterdir()))
     for thread in threads:
         thread.start()

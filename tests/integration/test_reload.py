@@ -101,9 +101,7 @@ def test_a_wrong_file_is_refused_with_every_error_and_the_old_configuration_stay
 def test_a_file_that_is_not_a_configuration_is_refused(stage: Stage, text: str) -> None:
     stage.proxy.write_config(text)
     stage.proxy.signal(signal.SIGHUP)
-    stage.proxy.wait_until(
-        lambda: stage.proxy.metric("meshctl_config_reloads_total", result="failure") == 1, "refused"
-    )
+    stage.proxy.wait_until(lambda: stage.proxy.metric("meshctl_config_reloads_total", result="failure") == 1, "refused")
     with EchoClient(stage.address) as client:
         assert client.unary(b"still here", timeout=5) == b"still here"
 

@@ -109,9 +109,7 @@ def client_compressed_streaming(client: InteropClient) -> list[CallRecord]:
 
 def server_streaming(client: InteropClient) -> list[CallRecord]:
     sizes = (31_415, 9, 2_653, 58_979)
-    request = StreamingOutputCallRequest(
-        response_parameters=[ResponseParameters(size=size) for size in sizes]
-    )
+    request = StreamingOutputCallRequest(response_parameters=[ResponseParameters(size=size) for size in sizes])
     record, _ = client.call("StreamingOutputCall", request)
     assert (record.status, record.response_sizes) == ("OK", sizes)
     return [record]
@@ -190,9 +188,7 @@ def unimplemented_method(client: InteropClient) -> list[CallRecord]:
 
 
 def unimplemented_service(client: InteropClient) -> list[CallRecord]:
-    record, _ = client.call(
-        "UnimplementedCall", Empty(), method=UNIMPLEMENTED_CALL, service=UNIMPLEMENTED_SERVICE
-    )
+    record, _ = client.call("UnimplementedCall", Empty(), method=UNIMPLEMENTED_CALL, service=UNIMPLEMENTED_SERVICE)
     assert record.status == "UNIMPLEMENTED"
     return [record]
 

@@ -47,9 +47,7 @@ class DnsServer:
 
     def sets(self, **records: Records) -> Callable[[], None]:
         """Something to call when the zone is to have these records from then on: `a`, `aaaa`."""
-        return lambda: self.zone.update(
-            {{"a": A, "aaaa": AAAA}[name]: held for name, held in records.items()}
-        )
+        return lambda: self.zone.update({{"a": A, "aaaa": AAAA}[name]: held for name, held in records.items()})
 
     def answer(self, wire: bytes, transport: str) -> bytes | None:
         query = dns.message.from_wire(wire)

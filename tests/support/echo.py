@@ -34,9 +34,7 @@ CALL_TIMEOUT_S = 20
 class EchoServer(Process):
     """A running echo server. `address` may be given, to start one again where another was."""
 
-    def __init__(
-        self, name: str, address: str | None = None, arguments: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, name: str, address: str | None = None, arguments: Mapping[str, int] | None = None) -> None:
         self.address = address or free_address()
         options = [f"{key}={value}" for key, value in (arguments or {}).items()]
         command = (sys.executable, "-m", "tests.support.echo_server", self.address, name, *options)
@@ -141,9 +139,7 @@ class Load:
                 return self.answered_by.total() if server is None else self.answered_by[server]
 
         target = answers() + count
-        wait_until(
-            lambda: answers() >= target, f"{count} more answers from {server or 'any server'}", timeout_s
-        )
+        wait_until(lambda: answers() >= target, f"{count} more answers from {server or 'any server'}", timeout_s)
 
     def stop(self) -> None:
         """Returns when the last call has ended."""

@@ -168,9 +168,7 @@ def start_python(module: str, *arguments: str, name: str, env: Mapping[str, str]
 class ProxyProcess(Process):
     """A running proxy: where it listens, what its admin port tells, and its configuration file."""
 
-    def __init__(
-        self, config: Mapping[str, Any], directory: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, config: Mapping[str, Any], directory: Path, env: Mapping[str, str] | None = None) -> None:
         self.config_path = directory / "proxy.yaml"
         self._listeners: dict[str, str] = {}
         self.admin = config.get("admin", {}).get("address") or free_address()

@@ -179,11 +179,7 @@ def test_any_call_is_one_line_of_json_that_says_what_it_was(call):
     assert 0 <= expected.pop("time") - when < 0.0011
     assert shown.pop("duration_ms") == pytest.approx(expected.pop("duration_ms") * 1000, abs=0.001)
     headers_s, headers_ms = expected.pop("headers_ms"), shown.pop("headers_ms")
-    assert (
-        headers_ms is None
-        if math.isnan(headers_s)
-        else headers_ms == pytest.approx(headers_s * 1000, abs=0.001)
-    )
+    assert headers_ms is None if math.isnan(headers_s) else headers_ms == pytest.approx(headers_s * 1000, abs=0.001)
     if expected["grpc_status"] < 0:
         del expected["grpc_status"]
     if not expected["flag"]:

@@ -35,9 +35,7 @@ def wrong(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--config", "FILE", "--check"], ["--check", "FILE"], ["FILE", "--check"]]
-)
+@pytest.mark.parametrize("arguments", [["--config", "FILE", "--check"], ["--check", "FILE"], ["FILE", "--check"]])
 def test_check_of_a_right_file_prints_a_summary(arguments: list[str]) -> None:
     path = str(UNIT / "config_large.yaml")
     done = meshctl("proxy", *(path if word == "FILE" else word for word in arguments))
@@ -78,9 +76,7 @@ def test_check_of_a_wrong_file_prints_every_error_and_exits_with_2(wrong: Path) 
     assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
     assert first.startswith(f"{wrong}: clusters[0].balancer: must be one of peak_ewma, ")
-    assert second == (
-        f"{wrong}: clusters[0].static.endpoints[0].weight: must be a whole number from 1 to 1000, not 0"
-    )
+    assert second == (f"{wrong}: clusters[0].static.endpoints[0].weight: must be a whole number from 1 to 1000, not 0")
 
 
 def test_check_counts_the_environment() -> None:
@@ -129,9 +125,7 @@ def test_every_command_explains_itself() -> None:
     for subcommand in cli.commands.values():
         assert subcommand.help
         for parameter in subcommand.params:
-            assert isinstance(parameter, click.Argument) or (
-                isinstance(parameter, click.Option) and parameter.help
-            )
+            assert isinstance(parameter, click.Argument) or (isinstance(parameter, click.Option) and parameter.help)
 
 
 def test_version_names_itself_and_python() -> None:

@@ -109,9 +109,7 @@ def test_what_is_off_is_left_out_of_as_dict() -> None:
     shown = parse(SMALL).as_dict()
     assert "access_log" not in shown
     assert shown["routes"] == [{"match": {}, "cluster": "voting"}]
-    assert shown["clusters"][0]["static"] == {
-        "endpoints": [{"address": "127.0.0.1:50051", "weight": 1, "pod": ""}]
-    }
+    assert shown["clusters"][0]["static"] == {"endpoints": [{"address": "127.0.0.1:50051", "weight": 1, "pod": ""}]}
 
 
 def test_an_alias_repeats_what_its_anchor_holds() -> None:
@@ -267,9 +265,7 @@ def test_a_variable_does_not_hide_a_broken_section() -> None:
 # ---- files ----
 
 
-def test_load_reads_a_file_and_the_process_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_load_reads_a_file_and_the_process_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "proxy.yaml"
     path.write_text(SMALL)
     monkeypatch.setenv("MESHCTL_SHUTDOWN_GRACE_S", "7")

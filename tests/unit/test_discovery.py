@@ -21,9 +21,7 @@ async def test_static_yields_one_reset_and_then_waits() -> None:
         cluster("static: {endpoints: [{address: '10.0.0.1:80', weight: 3, pod: p}, {address: '[::1]:81'}]}")
     )
     updates = resolver.updates()
-    assert await anext(updates) == Reset(
-        (EndpointAddress("10.0.0.1", 80, 3, "p"), EndpointAddress("::1", 81))
-    )
+    assert await anext(updates) == Reset((EndpointAddress("10.0.0.1", 80, 3, "p"), EndpointAddress("::1", 81)))
     second = asyncio.ensure_future(anext(updates))
     for _ in range(5):
         await asyncio.sleep(0)

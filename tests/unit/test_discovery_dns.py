@@ -53,9 +53,7 @@ async def updates_of(server: DnsServer, rounds: Rounds, **config: Any) -> list[E
     """All updates until the plan of `rounds` is over."""
     options = {"query_timeout_s": config.pop("query_timeout_s", 5.0), "uniform": config.pop("uniform", low)}
     nameservers = config.pop("nameservers", (SocketAddress("127.0.0.1", server.port),))
-    resolver = DnsResolver(
-        DnsConfig(name=NAME, port=8080, nameservers=nameservers, **config), sleep=rounds, **options
-    )
+    resolver = DnsResolver(DnsConfig(name=NAME, port=8080, nameservers=nameservers, **config), sleep=rounds, **options)
     seen: list[EndpointUpdate] = []
 
     async def iterate() -> None:
@@ -143,9 +141,7 @@ async def test_nxdomain_for_one_family_alone_does_not_hide_the_other() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    "broken", [Records(rcode=SERVFAIL), Records(rcode=dns.rcode.REFUSED), Records(silent=True)]
-)
+@pytest.mark.parametrize("broken", [Records(rcode=SERVFAIL), Records(rcode=dns.rcode.REFUSED), Records(silent=True)])
 async def test_a_failure_keeps_the_last_endpoints(broken: Records) -> None:
     async with serving(a=Records(["10.0.0.1"]), aaaa=Records(["fd00::1"])) as server:
         rounds = Rounds(

@@ -52,9 +52,7 @@ class Link:
 
 def address(number: int, weight: int = 1, uid: str = "") -> EndpointAddress:
     """Endpoint `number` of the tests, 10.0.0.number:50051."""
-    return EndpointAddress(
-        str(ipaddress.IPv4Address("10.0.0.0") + number), 50051, weight, f"pod-{number}", uid
-    )
+    return EndpointAddress(str(ipaddress.IPv4Address("10.0.0.0") + number), 50051, weight, f"pod-{number}", uid)
 
 
 class Mesh:

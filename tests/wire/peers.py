@@ -97,9 +97,7 @@ class Peer:
         data, trailers, end = self.backlog.pop(stream)
         try:
             while data:
-                n = min(
-                    len(data), self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size
-                )
+                n = min(len(data), self.h2.local_flow_control_window(stream), self.h2.max_outbound_frame_size)
                 if n <= 0:
                     self.backlog[stream] = (data, trailers, end)
                     return

@@ -69,9 +69,7 @@ def test_a_missing_grpc_status_at_a_clean_end_is_a_failure(mesh_of: MeshOf) -> N
         (500, 2),
     ],
 )
-def test_http_status_stands_in_for_a_missing_grpc_status(
-    mesh_of: MeshOf, http_status: int, grpc_status: int
-) -> None:
+def test_http_status_stands_in_for_a_missing_grpc_status(mesh_of: MeshOf, http_status: int, grpc_status: int) -> None:
     headers = [(b":status", str(http_status).encode()), (b"content-type", b"text/html")]
     kind = "failure" if grpc_status in FAILURES else "success"
     assert respond(mesh_of, headers, None) == {(kind, http_status, grpc_status, "")}

@@ -42,9 +42,7 @@ def test_what_goes_upstream_is_the_remaining_time(mesh_of: MeshOf) -> None:
     assert mesh.servers[-1].streams[1].get("grpc-timeout") == "750000u"
 
 
-@pytest.mark.parametrize(
-    ("asked", "limit_s", "forwarded_s"), [(b"2S", 5.0, 2.0), (b"9S", 5.0, 5.0), (None, 5.0, 5.0)]
-)
+@pytest.mark.parametrize(("asked", "limit_s", "forwarded_s"), [(b"2S", 5.0, 2.0), (b"9S", 5.0, 5.0), (None, 5.0, 5.0)])
 def test_the_smaller_of_grpc_timeout_and_the_routes_limit(
     mesh_of: MeshOf, asked: bytes | None, limit_s: float, forwarded_s: float
 ) -> None:

@@ -85,9 +85,7 @@ def test_interim_responses_pass(mesh_of: MeshOf) -> None:
 
 
 @pytest.mark.parametrize("trailers_only", [False, True])
-def test_a_server_that_finishes_early_is_heard_and_the_upload_stopped(
-    mesh_of: MeshOf, trailers_only: bool
-) -> None:
+def test_a_server_that_finishes_early_is_heard_and_the_upload_stopped(mesh_of: MeshOf, trailers_only: bool) -> None:
     mesh = mesh_of(1)
     client = mesh.client()
     stream = client.call(data=message(b"part"), end=False)

@@ -20,7 +20,7 @@ ODD: Headers = [
     (b"x-twice", b"3"),
     (b"cookie", b"a=1"),
     (b"cookie", b"b=2"),
-    (b"x-comma", b"a, b;c=\"d\""),
+    (b"x-comma", b'a, b;c="d"'),
     (b"user-agent", b"grpc-python/1.80 tab\there"),
 ]
 

@@ -97,12 +97,8 @@ def test_a_malformed_request_is_refused_and_its_neighbours_live(mesh_of: MeshOf,
     assert not client.closed and mesh.plane.malformed == 1
 
 
-@pytest.mark.parametrize(
-    ("announced", "body"), [(b"5", b"1234"), (b"5", b"123456"), (b"0", b"1"), (b"5", b"")]
-)
-def test_a_body_that_is_not_content_length_long_is_refused(
-    mesh_of: MeshOf, announced: bytes, body: bytes
-) -> None:
+@pytest.mark.parametrize(("announced", "body"), [(b"5", b"1234"), (b"5", b"123456"), (b"0", b"1"), (b"5", b"")])
+def test_a_body_that_is_not_content_length_long_is_refused(mesh_of: MeshOf, announced: bytes, body: bytes) -> None:
     mesh = mesh_of(1)
     client = mesh.client()
     bad = client.call(plus(b"content-length", announced), body)
@@ -144,9 +140,7 @@ def test_malformed_trailers_are_refused(mesh_of: MeshOf, trailers: Headers) -> N
 
 
 @pytest.mark.parametrize("trailers", BAD_TRAILERS.values(), ids=BAD_TRAILERS)
-def test_malformed_trailers_of_a_server_end_that_call_as_a_protocol_fault(
-    mesh_of: MeshOf, trailers: Headers
-) -> None:
+def test_malformed_trailers_of_a_server_end_that_call_as_a_protocol_fault(mesh_of: MeshOf, trailers: Headers) -> None:
     mesh = mesh_of(1)
     client = mesh.client()
     bad, good = client.call(), client.call()

@@ -101,9 +101,7 @@ def mesh_for(mesh_of: MeshOf, flag: str) -> Mesh:
 
 
 @pytest.mark.parametrize(("flag", "http_status", "grpc_status"), ROWS)
-def test_own_reply_to_grpc_is_trailers_only(
-    mesh_of: MeshOf, flag: str, http_status: int, grpc_status: int
-) -> None:
+def test_own_reply_to_grpc_is_trailers_only(mesh_of: MeshOf, flag: str, http_status: int, grpc_status: int) -> None:
     mesh = mesh_for(mesh_of, flag)
     record = provoke(mesh, flag, request_headers())
     assert record.order == ["headers", "end"]

@@ -132,9 +132,7 @@ def test_a_request_that_never_left_is_tried_again_and_again(mesh_of: MeshOf) -> 
 
 @pytest.mark.parametrize("headers_came", [False, True])
 @pytest.mark.parametrize("how", ["lost", "internal", "cancel"])
-def test_a_call_that_may_have_been_processed_is_not_repeated(
-    mesh_of: MeshOf, headers_came: bool, how: str
-) -> None:
+def test_a_call_that_may_have_been_processed_is_not_repeated(mesh_of: MeshOf, headers_came: bool, how: str) -> None:
     mesh = mesh_of(2)
     client = mesh.client()
     stream = client.call(data=message(b"pay"))

@@ -36,7 +36,7 @@ from proxy.dataplane import (
     Router,
     libnghttp2_version,
 )
-from proxy.discovery import Add, DoesNotExist, Remove, Reset, make_resolver
+from proxy.discovery import Add, DoesNotExist, EndpointUpdate, Remove, Reset, make_resolver
 from proxy.net.dialer import Dialer
 from proxy.net.listener import Listener
 from proxy.routes import route_table
@@ -45,6 +45,7 @@ log = logging.getLogger("meshctl")
 
 LATE_ARRIVALS_S = 5.0  # how long connections are still accepted after SIGTERM: endpoints lists lag behind
 WATCH_EVERY_S = 1.0
+RESOLVE_AGAIN_S = 5.0
 
 
 class Proxy:
@@ -198,16 +199,25 @@ class Proxy:
 
     async def _resolve(self, config: ClusterConfig, cluster: Cluster) -> None:
         """Carry one resolver's updates to its cluster."""
-        async for update in make_resolver(config).updates():
-            match update:
-                case Reset(endpoints):
-                    self.plane.turn(cluster.reset, endpoints)
-                case Add(endpoints):
-                    self.plane.turn(cluster.add, endpoints)
-                case Remove(endpoints):
-                    self.plane.turn(cluster.remove, endpoints)
-                case DoesNotExist():
-                    self.plane.turn(cluster.does_not_exist)
+        while True:
+            try:
+                async for update in make_resolver(config).updates():
+                    self._update(cluster, update)
+            except Exception:
+                # A fault of ours: the endpoints stay as they are, and discovery begins anew.
+                log.exception("discovery of cluster %s failed, trying again", config.name)
+                await asyncio.sleep(RESOLVE_AGAIN_S)
+
+    def _update(self, cluster: Cluster, update: EndpointUpdate) -> None:
+        match update:
+            case Reset(endpoints):
+                self.plane.turn(cluster.reset, endpoints)
+            case Add(endpoints):
+                self.plane.turn(cluster.add, endpoints)
+            case Remove(endpoints):
+                self.plane.turn(cluster.remove, endpoints)
+            case DoesNotExist():
+                self.plane.turn(cluster.does_not_exist)
 
     # ---- reload ----
 
@@ -227,6 +237,7 @@ class Proxy:
             for line in error.errors if isinstance(error, ConfigError) else [str(error)]:
                 log.error("configuration refused: %s", line)
             return
+        self._warn_of_what_waits(config)
         self._apply(config)
         names = {listener.name for listener in config.listeners}
         for name in old - names:
@@ -236,6 +247,15 @@ class Proxy:
             self._resolving[f"listener {name}"] = task
         self._collector.count_reload("success")
         log.info("configuration applied")
+
+    def _warn_of_what_waits(self, config: Config) -> None:
+        """Some changes are accepted, and take effect at the next start."""
+        old = {listener.name: listener.address for listener in self._config.listeners}
+        waiting = [f"listeners: {a.name}" for a in config.listeners if old.get(a.name, a.address) != a.address]
+        waiting += ["admin"] if self._config.admin != config.admin else []
+        waiting += ["limits"] if self._config.limits != config.limits else []
+        for what in waiting:
+            log.warning("configuration: a change of %s takes effect at the next start", what)
 
     async def _watch(self) -> None:
         """Notice by `stat` that the file changed: works for ConfigMaps, whose files are swapped links."""

@@ -73,9 +73,9 @@ async def _run(keep: bool, schedule: Schedule, sources: Path, work_dir: Path, di
 
         proxy = await application.start_proxy()
         web, bot = await application.start_web(through_proxy=True), await application.start_bot()
-        verdict, pod = await phases.through_the_proxy(stage)
+        verdict, pod, share = await phases.through_the_proxy(stage)
         verdicts["Through the proxy, all three get calls"] = verdict
-        verdict, pod = await phases.one_pod_is_slow(stage, pod)
+        verdict, pod = await phases.one_pod_is_slow(stage, pod, share)
         verdicts["A slow pod gets few calls"] = verdict
         verdict = await phases.one_pod_leaves_and_returns(stage, pod, proxy)
         verdicts["A pod is killed and comes back without a failed call"] = verdict

@@ -7,7 +7,6 @@ the order of the tuple.
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -75,6 +74,11 @@ def line(entry: Entry) -> str:
     )
 
 
+def note(missing: int) -> bytes:
+    """The line that stands where calls are missing."""
+    return f'{{"time":"{_date_time(int(time.time()))}.000Z","dropped":{missing}}}\n'.encode()
+
+
 @lru_cache(maxsize=16)
 def _date_time(unix_s: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
@@ -86,9 +90,8 @@ class AccessLog:
     def __init__(self, plane: LoggingPlane, path: str) -> None:
         self.path = path
         self._plane = plane
-        self._writer = LogWriter(path)
+        self._writer = LogWriter(path, note)
         self._taken: Iterator[Entry] = iter(())
-        self._refused = 0
         self._told = 0
         self._told_at_s = -TELL_EVERY_S
         self._task: asyncio.Task[None] | None = None
@@ -96,7 +99,7 @@ class AccessLog:
     @property
     def dropped(self) -> int:
         """Calls that should be in the log and are not."""
-        return self._refused + self._writer.lost_lines
+        return self._writer.missing_lines
 
     def start(self) -> None:
         """Begins to log the calls that end from now on. Needs a running event loop."""
@@ -133,24 +136,20 @@ class AccessLog:
         if not entries:
             return
         if self._writer.is_full:  # before work is put into what would be thrown away
-            self._refused += len(entries)
+            self._writer.refuse(len(entries))
             return
         try:
             lines = "".join(map(line, entries))
         except (TypeError, ValueError):
             log.exception("access log: entries that cannot be read")
-            self._refused += len(entries)
+            self._writer.refuse(len(entries))
             return
         self._writer.write(lines.encode("ascii"))
 
     def _tell(self) -> None:
-        """Says how many calls are missing: in the log once it takes lines again, on stderr now and then."""
+        """Says on stderr, now and then, how many calls are missing."""
         dropped = self.dropped
-        if dropped == self._told or self._writer.is_full:
-            return
-        note = {"time": f"{_date_time(int(time.time()))}.000Z", "dropped": dropped - self._told}
-        self._writer.write(f"{json.dumps(note)}\n".encode())
-        self._told = dropped
-        if time.monotonic() - self._told_at_s >= TELL_EVERY_S:
+        if dropped != self._told and time.monotonic() - self._told_at_s >= TELL_EVERY_S:
+            self._told = dropped
             self._told_at_s = time.monotonic()
-            log.warning("access log: %d calls are missing so far, %s is too slow", dropped, self.path)
+            log.warning("access log: %d calls are missing so far in %s", dropped, self.path)

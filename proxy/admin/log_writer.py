@@ -12,6 +12,7 @@ import os
 import queue
 import select
 import threading
+from collections.abc import Callable
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 EXIT_GRACE_S = 2.0
@@ -28,23 +29,25 @@ class _Order(enum.Enum):
 class LogWriter:
     """Appends to the file at `path`, or to stdout if that is "-". Used from one thread, the event loop's.
 
-    The file is opened, and made if need be, by the writing thread; while that fails it is tried again with
-    every write.
+    The file is opened, and made if need be, by the writing thread; while that fails it is tried again with every
+    write. `note` makes the line that says how many are missing.
     """
 
-    def __init__(self, path: str, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, path: str, note: Callable[[int], bytes], max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
         self._path = path
+        self._note = note
         self._max_waiting_bytes = max_waiting_bytes
         self._orders: queue.SimpleQueue[bytes | _Order] = queue.SimpleQueue()
         self._accepted_bytes = 0
+        self._refused_lines = 0
         # Only the writing thread changes these; the other one reads them.
         self._settled_bytes = 0
         self._lost_lines = 0
+        self._noted_lines = 0
         self._fd: int | None = None
         self._problem = ""
         self._ends_inside_line = False
-        # A daemon, for a disk that hangs must not keep the process from ending; what waits gets a moment at
-        # exit.
+        # A daemon, for a disk that hangs must not keep the process from ending; what waits gets a moment at exit.
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self) -> None:
@@ -57,17 +60,21 @@ class LogWriter:
         return self._accepted_bytes - self._settled_bytes >= self._max_waiting_bytes
 
     @property
-    def lost_lines(self) -> int:
-        """Lines that were accepted and could not be written."""
-        return self._lost_lines
+    def missing_lines(self) -> int:
+        """Lines that should be in the file and are not, since the start."""
+        return self._refused_lines + self._lost_lines
 
-    def write(self, lines: bytes) -> bool:
-        """Takes whole lines to be written, or refuses all of them (False) because too much waits already."""
+    def write(self, lines: bytes) -> None:
+        """Takes whole lines to be written, or refuses all of them because too much waits already."""
         if self.is_full:
-            return False
-        self._accepted_bytes += len(lines)
-        self._orders.put(lines)
-        return True
+            self.refuse(lines.count(b"\n"))
+        else:
+            self._accepted_bytes += len(lines)
+            self._orders.put(lines)
+
+    def refuse(self, lines: int) -> None:
+        """Counts lines that the caller did not even make."""
+        self._refused_lines += lines
 
     def reopen(self) -> None:
         """What is written from now on goes to the file that then has the name."""
@@ -85,13 +92,18 @@ class LogWriter:
             else:
                 self._close_file()
                 self._append(b"")
+        if self.missing_lines > self._noted_lines:
+            self._append(b"")
         self._close_file()
         atexit.unregister(self._thread.join)
 
     def _append(self, lines: bytes) -> None:
+        """Writes `lines`, after a note if some are missing before them."""
+        missing = self.missing_lines - self._noted_lines
+        data = (self._note(missing) if missing else b"") + lines
         if self._ends_inside_line:
-            lines = b"\n" + lines
-        left = memoryview(lines)
+            data = b"\n" + data
+        left = memoryview(data)
         try:
             fd = self._file()
             while left:
@@ -100,9 +112,11 @@ class LogWriter:
             self._tell(f"cannot write to {self._path}: {error.strerror}")
         else:
             self._problem = ""
-        self._lost_lines += bytes(left).count(b"\n")
-        if len(left) < len(lines):
-            self._ends_inside_line = not lines[: len(lines) - len(left)].endswith(b"\n")
+        if len(left) < len(data):
+            self._ends_inside_line = not data[: len(data) - len(left)].endswith(b"\n")
+        if len(left) <= len(lines):
+            self._noted_lines += missing
+        self._lost_lines += bytes(left[-len(lines) :]).count(b"\n") if lines else 0
 
     def _file(self) -> int:
         if self._fd is None:

@@ -69,7 +69,7 @@ class AdminServer:
             return
         self._server.close()
         for task, connection in self._connections.items():
-            pass
+            connection.is_last_exchange = True
             if connection.idle:
                 task.cancel()
         if self._connections:

@@ -52,6 +52,7 @@ cdef class Call(Waiter):
     cdef bint refused           # has been retried after a refusal
     cdef bint finished
     cdef int attempts
+    cdef int interims           # 1xx responses seen
     cdef Classification classification
     cdef int http_status, grpc_status
     cdef Flag flag

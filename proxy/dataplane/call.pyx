@@ -36,6 +36,7 @@ from proxy.dataplane.stats cimport observe as observe_time
 
 cdef enum:
     REPLAY_BYTES = 32 * 1024    # a request body up to this long can be sent again; under the window, so it cannot stall
+    MAX_INTERIMS = 100          # responses with status 1xx before the one that counts
     PREFIX_BYTES = 5            # of a gRPC message: compressed flag, then its length, big-endian
 
 
@@ -262,8 +263,13 @@ cdef class Call(Waiter):
         nv = nv_scratch(block.count + 1)
         n = block.render(nv, none)
         if block.status < 200:
-            nghttp2_submit_headers(self.down.ng, NGHTTP2_FLAG_NONE, self.down_id, NULL, nv, n, NULL)
-            self.down.touch()
+            # They are outside flow control: a client that does not read gets none, and no endpoint may send them for ever.
+            self.interims += 1
+            if self.interims > MAX_INTERIMS:
+                return self.fail(UPSTREAM_PROTOCOL, b"the endpoint sent over %d interim responses" % MAX_INTERIMS)
+            if not self.down.paused:
+                nghttp2_submit_headers(self.down.ng, NGHTTP2_FLAG_NONE, self.down_id, NULL, nv, n, NULL)
+                self.down.touch()
             return 0
         self.headers_at = self.plane.now
         self.committed = True

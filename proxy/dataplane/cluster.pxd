@@ -43,6 +43,7 @@ cdef class Cluster(Pool):
     cdef Endpoint best_with_room(self, Endpoint exclude)
     cdef double load(self, Endpoint endpoint) noexcept
     cdef int park(self, Waiter waiter) except -1
+    cdef void expect_endpoint(self) noexcept
     cdef void unpark(self, Waiter waiter) noexcept
     cdef void rebuild(self) except *
     cdef CallStats stats_of(self, Labels labels)

@@ -171,14 +171,23 @@ cdef class Cluster(Pool):
                 waiter = self.waiters.popleft()
                 waiter.waiting = False
                 waiter.wake()
+            if self.waiters:
+                endpoint.want_more()
         except BaseException as error:
             self.plane.fault(error)
 
     cdef void endpoint_unready(self, Endpoint endpoint) noexcept:
         try:
             self.rebuild()
+            if self.waiters:
+                self.expect_endpoint()
         except BaseException as error:
             self.plane.fault(error)
+
+    cdef void expect_endpoint(self) noexcept:
+        """Calls wait: give them up when no endpoint is ready within the failfast time."""
+        if not self.ready and self.failfast_timer.slot < 0:
+            self.plane.at(self.failfast_timer, self.plane.now + self.failfast_s)
 
     cdef void rebuild(self) except *:
         """The balancer's tables, from the endpoints that are ready."""
@@ -285,8 +294,7 @@ cdef class Cluster(Pool):
         else:
             waiter.waiting = True
             self.waiters.append(waiter)
-            if not self.ready and self.failfast_timer.slot < 0:
-                self.plane.at(self.failfast_timer, self.plane.now + self.failfast_s)
+            self.expect_endpoint()
         return 0
 
     cdef void unpark(self, Waiter waiter) noexcept:

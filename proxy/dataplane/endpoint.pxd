@@ -18,6 +18,7 @@ cdef class Pool:
 
 
 cdef class Endpoint:
+    cdef object __weakref__
     cdef readonly Pool cluster
     cdef readonly str host, address, pod, uid
     cdef readonly int port, weight

@@ -97,7 +97,7 @@ cdef class Endpoint:
 
     cdef void want_more(self) noexcept:
         """All connections are full: dial another, one at a time."""
-        if self.connecting == 0 and not self.removed and self.target <= len(self.sessions) \
+        if not self.removed and self.target <= len(self.sessions) \
                 and self.target < self.cluster.max_connections:
             self.target += 1
             self.cluster.plane.want_dial(self)

@@ -36,7 +36,7 @@ cdef class Flushable(Timed):
 
 
 cdef class Limits:
-    """What one peer may cost (semantics: 8 and 9). Counts are per message, per connection or, `max_calls`, per proxy."""
+    """What one peer may cost (semantics: 8 and 9). Counts are per message, connection or (`max_calls`) proxy."""
 
     def __init__(self, max_header_fields=100, max_header_list_bytes=65536, max_concurrent_streams=1000,
                  header_timeout_s=10.0, max_calls=100_000):

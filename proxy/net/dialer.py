@@ -11,15 +11,36 @@ import logging
 import random
 import socket
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 from typing import Any
 
 from proxy.dataplane import DataPlane, Endpoint, UpstreamSession
 
 log = logging.getLogger(__name__)
 
+STABLE_S = 0.25  # a connection that lasted this long was a good one
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 10.0
 DEAD_PEER_MS = 30_000  # how long bytes may stay unacknowledged (TCP_USER_TIMEOUT, gRFC A18)
+
+
+class _Pace:
+    """How long to wait before the next dial: nothing after a good connection, and longer after each failed or short one."""
+
+    __slots__ = ("connected_at", "delay_s")
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.connected_at: float | None = None
+
+    def before_dial(self, now: float) -> float:
+        if self.connected_at is not None and now - self.connected_at >= STABLE_S:
+            self.delay_s = 0.0
+        return self.delay_s
+
+    def dialled(self, connected_at: float | None) -> None:
+        self.connected_at = connected_at
+        self.delay_s = min(max(2 * self.delay_s, BACKOFF_FIRST_S), BACKOFF_MOST_S)
 
 
 class Dialer:
@@ -29,6 +50,7 @@ class Dialer:
         self._plane = plane
         self._uniform = uniform
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
+        self._paces: WeakKeyDictionary[Endpoint, _Pace] = WeakKeyDictionary()
         plane.on_dial = self.wanted
 
     def wanted(self, endpoint: Endpoint) -> None:
@@ -45,18 +67,21 @@ class Dialer:
             task.cancel()
 
     async def _keep(self, endpoint: Endpoint) -> None:
-        backoff_s = BACKOFF_FIRST_S
+        loop = asyncio.get_running_loop()
+        pace = self._paces.setdefault(endpoint, _Pace())
         try:
             while endpoint.missing:
+                delay_s = pace.before_dial(loop.time())
+                if delay_s and not endpoint.ready:
+                    await asyncio.sleep(self._uniform(delay_s / 2, delay_s))
+                known = endpoint.last_error
                 error = await self._dial(endpoint)
+                pace.dialled(loop.time() if error is None else None)
                 if error is None:
-                    backoff_s = BACKOFF_FIRST_S
                     continue
-                if endpoint.last_error != error:
-                    log.warning("endpoint %s of cluster %s: %s", endpoint.address, endpoint.cluster.name, error)
                 endpoint.dial_failed(error)
-                await asyncio.sleep(self._uniform(backoff_s / 2, backoff_s))
-                backoff_s = min(2 * backoff_s, BACKOFF_MOST_S)
+                if error != known:
+                    log.warning("endpoint %s of cluster %s: %s", endpoint.address, endpoint.cluster.name, error)
         finally:
             del self._tasks[endpoint]
 

@@ -1,8 +1,6 @@
-"""One proxy for all hostile clients (each must leave it as it was), and one for each hostile server."""
+"""One healthy server for all attacks, and one proxy for all hostile clients: each must leave it as it was."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,9 +18,3 @@ def echo() -> Iterator[EchoServer]:
 def attacked_proxy(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with scene(echo, tmp_path_factory.mktemp("proxy")) as running:
         yield running
-
-
-@pytest.fixture
-def proxy_before(echo: EchoServer, tmp_path: Path) -> Callable[[str], AbstractContextManager[Scene]]:
-    """Starts a proxy whose second cluster is at the address given."""
-    return lambda hostile: scene(echo, tmp_path, hostile)

@@ -1,8 +1,8 @@
 """A server that does to each connection what a test says, however wrong.
 
-Owns the listening socket and a thread for each connection. A behaviour is a function that gets the `Connection` and plays
-the server on it; when it returns the connection is closed. It ends early, without a fault, when the proxy closes the
-connection, which is noted. Sends and reads bounded in time: nothing here outlives its test.
+Owns the listening socket and a thread for each connection. A behaviour is a function that gets the `Connection` and
+plays the server on it; when it returns the connection is closed. It ends early, without a fault, when the proxy closes
+the connection, which is noted. What it sends and reads is bounded in time: nothing here outlives its test.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ READ_BYTES = 64 * 1024
 PATIENCE_S = 8  # how long a behaviour waits for the proxy to do something
 
 
-class Closed(Exception):
+class ConnectionClosedError(Exception):
     """The proxy closed the connection, or the server is stopping."""
 
 
@@ -54,7 +54,7 @@ class Connection:
         while view:
             view = view[self._turn(view) :]
             if time.monotonic() > deadline_s:
-                raise Closed("the proxy reads no more")
+                raise ConnectionClosedError("the proxy reads no more")
 
     def wait_until_closed(self, timeout_s: float = PATIENCE_S) -> None:
         """Reads until the proxy closes the connection (which ends the behaviour), or until time is up."""
@@ -65,7 +65,7 @@ class Connection:
     def _turn(self, view: memoryview | bytes) -> int:
         """Reads what is there, writes what can be written; returns the number of bytes written."""
         if self._stopping.is_set():
-            raise Closed
+            raise ConnectionClosedError
         readable, writable, _ = select.select([self._socket], [self._socket] if view else [], [], 0.05)
         try:
             if readable:
@@ -74,11 +74,11 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise Closed from error
+            raise ConnectionClosedError from error
 
     def _read(self, received: bytes) -> None:
         if not received:
-            raise Closed
+            raise ConnectionClosedError
         skipped = min(self._preface_left, len(received))
         self._preface_left -= skipped
         for kind, flags, stream, _ in self._reader.feed(received[skipped:]):
@@ -117,7 +117,7 @@ class HostileServer:
     def _serve(self, sock: socket.socket) -> None:
         try:
             self._behaviour(Connection(sock, self._stopping))
-        except Closed:
+        except ConnectionClosedError:
             with self._lock:
                 self.closed += not self._stopping.is_set()
         except Exception as error:

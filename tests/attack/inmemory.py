@@ -1,7 +1,7 @@
 """A data plane between a client and a server that are only bytes: no socket, no process, a clock of its own.
 
-Owns the stand-ins for what the event loop does (`call_later`, transports, dialling) and nothing of HTTP/2 but the stream
-ids the proxy opens upstream, so that an endpoint can answer them. Fast enough for a million frames.
+Owns the stand-ins for what the event loop does (`call_later`, transports, dialling) and nothing of HTTP/2 but the
+stream ids the proxy opens upstream, so that an endpoint can answer them. Fast enough for a million frames.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from tests.attack.peer import FrameReader
 @dataclass(eq=False, slots=True)
 class Alarm:
     when: float
-    callback: Callable[[], None]
+    callback: Callable[[], object]
     cancelled: bool = False
 
     def cancel(self) -> None:
@@ -34,7 +34,7 @@ class Clock:
     def __call__(self) -> float:
         return self.now_s
 
-    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Alarm:
+    def call_later(self, delay_s: float, callback: Callable[[], object], /) -> Alarm:
         alarm = Alarm(self.now_s + delay_s, callback)
         self._alarms.append(alarm)
         return alarm

@@ -4,8 +4,7 @@ Owns the proxy's configuration and the promises of an attack's end: the neighbou
 time, the proxy counted no fault of its own, and its memory is back. What the attacker does is the test's.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ RSS_GROWTH_BYTES = 20 * 2**20
 RSS_SETTLES_S = 10
 NEIGHBOUR_ANSWERS = 50  # how many the neighbour must get during and after each attack, at least
 NEIGHBOUR_THREADS = 2
-HOSTILE_PREFIX = "/hostile/"
 PAGE_BYTES = 4096
 
 
@@ -34,20 +32,19 @@ def descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def configuration(healthy: str, hostile: str | None = None, **limits: Any) -> dict[str, Any]:
-    """Calls under /hostile/ go to `hostile` if there is one, all others to `healthy` ("host:port" each)."""
-    clusters = [{"name": "healthy", "static": {"endpoints": [{"address": healthy}]}}]
-    routes: list[dict[str, Any]] = [{"cluster": "healthy"}]
-    if hostile is not None:
-        endpoints = [{"address": hostile}]
-        clusters.append({"name": "hostile", "failfast_s": 0.5, "static": {"endpoints": endpoints}})
-        routes.insert(0, {"match": {"path_prefix": HOSTILE_PREFIX}, "cluster": "hostile", "timeout_s": 1})
+def configuration(healthy: str, hostile: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Calls under /NAME/ go to the address `hostile` gives NAME, all others to `healthy` ("host:port" each)."""
+    clusters: list[dict[str, Any]] = [{"name": "healthy", "static": {"endpoints": [{"address": healthy}]}}]
+    routes: list[dict[str, Any]] = []
+    for name, address in (hostile or {}).items():
+        clusters.append({"name": name, "failfast_s": 0.5, "static": {"endpoints": [{"address": address}]}})
+        routes.append({"match": {"path_prefix": f"/{name}/"}, "cluster": name, "timeout_s": 1})
     return {
         "shutdown_grace_s": 0.2,
-        "limits": {"header_timeout_s": HEADER_TIMEOUT_S, **limits},
+        "limits": {"header_timeout_s": HEADER_TIMEOUT_S},
         "listeners": [{"name": "outbound"}],
         "clusters": clusters,
-        "routes": routes,
+        "routes": [*routes, {"cluster": "healthy"}],
     }
 
 
@@ -107,11 +104,10 @@ class Scene:
 
 
 @contextmanager
-def scene(echo: EchoServer, directory: Path, hostile: str | None = None, **limits: Any) -> Iterator[Scene]:
-    """A proxy before `echo`, with a neighbour that calls it all the time."""
-    with start_proxy(configuration(echo.address, hostile, **limits), directory) as proxy:
+def scene(echo: EchoServer, directory: Path, hostile: Mapping[str, str] | None = None) -> Iterator[Scene]:
+    """A proxy before `echo` and the `hostile` clusters, with a neighbour that calls `echo` all the time."""
+    with start_proxy(configuration(echo.address, hostile), directory) as proxy:
         address = proxy.listener("outbound")
         with Load(address, threads=NEIGHBOUR_THREADS, pause_s=0.005) as neighbour:
             neighbour.wait_for_answers(NEIGHBOUR_ANSWERS)
-            time.sleep(0.1)
             yield Scene(proxy, neighbour)

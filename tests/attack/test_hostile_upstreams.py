@@ -5,8 +5,9 @@
 
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import grpc
 import pytest
@@ -14,18 +15,13 @@ import pytest
 from tests.attack import frames
 from tests.attack.hostile import Connection, HostileServer
 from tests.attack.peer import Attacker
-from tests.attack.scene import Scene
-from tests.support.echo import CHANNEL_OPTIONS
+from tests.attack.scene import Scene, scene
+from tests.support.echo import CHANNEL_OPTIONS, EchoServer
 from tests.support.waiting import wait_until
 
-UNKNOWN, DEADLINE, INTERNAL, UNAVAILABLE, CANCELLED, EXHAUSTED = (
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-)
+DEADLINE = grpc.StatusCode.DEADLINE_EXCEEDED
+INTERNAL = grpc.StatusCode.INTERNAL
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 ANSWERED_WITHIN_S = 4  # the route's limit is 1 s, failfast 0.5 s; the rest is for a busy machine
 WATCHED_S = 1.5
 CONNECTIONS_IN_THAT_TIME = (
@@ -34,22 +30,22 @@ CONNECTIONS_IN_THAT_TIME = (
 
 OK_HEADERS = frames.block([(":status", "200"), ("content-type", "application/grpc")])
 
-StartProxy = Callable[[str], AbstractContextManager[Scene]]
+Behaviour = Callable[[Connection], None]
 
 
-def call_status(address: str) -> grpc.StatusCode:
-    """The status a caller of the hostile cluster gets; it must come in time."""
+def call_status(address: str, cluster: str) -> grpc.StatusCode:
+    """The status a caller of a hostile cluster gets; it must come in time."""
     begun_s = time.monotonic()
     with grpc.insecure_channel(address, CHANNEL_OPTIONS) as channel:
         try:
-            channel.unary_unary("/hostile/Call")(b"x", timeout=20)
+            channel.unary_unary(f"/{cluster}/Call")(b"x", timeout=20)
         except grpc.RpcError as error:
             assert time.monotonic() - begun_s < ANSWERED_WITHIN_S, error
             return error.code()
     return grpc.StatusCode.OK
 
 
-def flooding(batch: Callable[[int], bytes]) -> Callable[[Connection], None]:
+def flooding(batch: Callable[[int], bytes]) -> Behaviour:
     """After a request came, sends `batch` again and again until the proxy closes the connection."""
 
     def behave(connection: Connection) -> None:
@@ -65,31 +61,24 @@ def flooding(batch: Callable[[int], bytes]) -> Callable[[Connection], None]:
 
 FLOODS: dict[str, Callable[[int], bytes]] = {
     "ping": lambda _: frames.ping() * 100,
-    "ping ack": lambda _: frames.ping(flags=frames.ACK) * 100,
+    "ping-ack": lambda _: frames.ping(flags=frames.ACK) * 100,
     "settings": lambda _: frames.settings() * 100,
     "priority": lambda stream: frames.priority(stream, 0) * 100,
-    "window update": lambda _: frames.window_update(0, 1) * 100,
-    "window update of the stream": lambda stream: frames.window_update(stream, 1) * 100,
-    "unknown type": lambda _: frames.frame(0xFA, b"?") * 100,
+    "window-update": lambda _: frames.window_update(0, 1) * 100,
+    "window-update-of-the-stream": lambda stream: frames.window_update(stream, 1) * 100,
+    "unknown-type": lambda _: frames.frame(0xFA, b"?") * 100,
     "goaway": lambda _: frames.goaway(2**31 - 1) * 100,
     "altsvc": lambda stream: frames.frame(0xA, b"\0\0x", 0, stream) * 100,
-    "empty data": lambda stream: frames.headers(stream, OK_HEADERS) + frames.data(stream) * 3000,
-    "endless continuation": lambda stream: (
+    "empty-data": lambda stream: frames.headers(stream, OK_HEADERS) + frames.data(stream) * 3000,
+    "endless-continuation": lambda stream: (
         frames.headers(stream, OK_HEADERS, 0)
         + frames.frame(frames.CONTINUATION, frames.block([("x-more", "y")]), 0, stream) * 3000
     ),
-    "header bomb": lambda stream: frames.headers(
+    "header-bomb": lambda stream: frames.headers(
         stream, OK_HEADERS + b"\x40\x06x-bomb\x7f\xa1\x1e" + b"b" * 4000 + b"\xbe" * 12_000
     ),
-    "resets of idle streams": lambda _: frames.reset(1001) * 100,
+    "resets-of-idle-streams": lambda _: frames.reset(1001) * 100,
 }
-
-
-@pytest.mark.parametrize("name", FLOODS)
-def test_flood_by_an_endpoint(proxy_before: StartProxy, name: str) -> None:
-    with HostileServer(flooding(FLOODS[name])) as server, proxy_before(server.address) as scene, scene.attacked():
-        assert call_status(scene.address) in {INTERNAL, UNAVAILABLE}
-        wait_until(lambda: server.closed, "the flooding connection closed by the proxy", 3)
 
 
 def interim_responses(connection: Connection) -> None:
@@ -99,18 +88,6 @@ def interim_responses(connection: Connection) -> None:
     deadline_s = time.monotonic() + 5
     while time.monotonic() < deadline_s:
         connection.send(interim)
-
-
-def test_endless_interim_responses_to_a_client_that_does_not_read(proxy_before: StartProxy) -> None:
-    """They must not pile up in the proxy."""
-    with HostileServer(interim_responses) as server, proxy_before(server.address) as scene, scene.attacked():
-        before_bytes = scene.rss_bytes()
-        with Attacker(scene.address) as client:
-            client.send(frames.call(1, "/hostile/Call"), read=False)
-            deadline_s = time.monotonic() + 2.5
-            while time.monotonic() < deadline_s:
-                time.sleep(0.1)
-                assert scene.rss_bytes() - before_bytes < 20 * 2**20
 
 
 # ---- connections that come to nothing ----
@@ -177,28 +154,71 @@ def close_on_request(connection: Connection) -> None:
     connection.request()
 
 
-BEHAVIOURS: dict[str, tuple[Callable[[Connection], None], set[grpc.StatusCode]]] = {
+USELESS: dict[str, tuple[Behaviour, set[grpc.StatusCode]]] = {
     "garbage": (garbage, {UNAVAILABLE}),
-    "HTTP/1.1": (http1, {UNAVAILABLE}),
+    "http1": (http1, {UNAVAILABLE}),
     "silence": (silence, {UNAVAILABLE}),
-    "settings in small pieces": (settings_in_small_pieces, {UNAVAILABLE}),
-    "close at once": (close_at_once, {UNAVAILABLE}),
-    "close when ready": (close_when_ready, {UNAVAILABLE, DEADLINE}),
-    "GOAWAY at once": (goaway_at_once, {UNAVAILABLE, DEADLINE}),
-    "GOAWAY to each request": (goaway_to_each_request, {UNAVAILABLE, DEADLINE}),
-    "no streams allowed": (no_streams, {UNAVAILABLE, DEADLINE}),
-    "no window": (no_window, {DEADLINE}),
-    "refusal of all": (refusal_of_all, {UNAVAILABLE}),
-    "close on request": (close_on_request, {UNAVAILABLE}),
+    "settings-in-small-pieces": (settings_in_small_pieces, {UNAVAILABLE}),
+    "close-at-once": (close_at_once, {UNAVAILABLE}),
+    "close-when-ready": (close_when_ready, {UNAVAILABLE, DEADLINE}),
+    "goaway-at-once": (goaway_at_once, {UNAVAILABLE, DEADLINE}),
+    "goaway-to-each-request": (goaway_to_each_request, {UNAVAILABLE, DEADLINE}),
+    "no-streams-allowed": (no_streams, {UNAVAILABLE, DEADLINE}),
+    "no-window": (no_window, {DEADLINE}),
+    "refusal-of-all": (refusal_of_all, {UNAVAILABLE}),
+    "close-on-request": (close_on_request, {UNAVAILABLE}),
 }
 
 
-@pytest.mark.parametrize("name", BEHAVIOURS)
-def test_useless_endpoint(proxy_before: StartProxy, name: str) -> None:
-    behave, codes = BEHAVIOURS[name]
-    with HostileServer(behave) as server, proxy_before(server.address) as scene, scene.attacked():
+@dataclass(frozen=True, slots=True)
+class Hostile:
+    """A proxy before many hostile servers, each the only endpoint of the cluster of its name."""
+
+    scene: Scene
+    servers: Mapping[str, HostileServer]
+
+
+@pytest.fixture(scope="module")
+def hostile(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
+    behaviours: dict[str, Behaviour] = {name: flooding(batch) for name, batch in FLOODS.items()}
+    behaviours |= {name: behave for name, (behave, _) in USELESS.items()}
+    behaviours["interim-responses"] = interim_responses
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(HostileServer(behave)) for name, behave in behaviours.items()}
+        addresses = {name: server.address for name, server in servers.items()}
+        running = stack.enter_context(scene(echo, tmp_path_factory.mktemp("proxy"), addresses))
+        yield Hostile(running, servers)
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_flood_by_an_endpoint(hostile: Hostile, name: str) -> None:
+    with hostile.scene.attacked():
+        assert call_status(hostile.scene.address, name) in {INTERNAL, UNAVAILABLE}
+        wait_until(lambda: hostile.servers[name].closed, "the flooding connection closed by the proxy", 3)
+
+
+@pytest.mark.parametrize("name", USELESS)
+def test_useless_endpoint(hostile: Hostile, name: str) -> None:
+    with hostile.scene.attacked():
         for _ in range(2):
-            assert call_status(scene.address) in codes
-        connections = server.connections
+            assert call_status(hostile.scene.address, name) in USELESS[name][1]
+
+
+def test_useless_endpoints_are_not_dialled_in_a_hot_loop(hostile: Hostile) -> None:
+    """Whatever a server does to its connections: the next one waits a while."""
+    before = {name: server.connections for name, server in hostile.servers.items()}
+    with hostile.scene.attacked():
         time.sleep(WATCHED_S)
-        assert server.connections - connections <= CONNECTIONS_IN_THAT_TIME, "dialled in a hot loop"
+        dialled = {name: server.connections - before[name] for name, server in hostile.servers.items()}
+    assert {name: count for name, count in dialled.items() if count > CONNECTIONS_IN_THAT_TIME} == {}
+
+
+def test_endless_interim_responses_to_a_client_that_does_not_read(hostile: Hostile) -> None:
+    """They must not pile up in the proxy."""
+    with hostile.scene.attacked(), Attacker(hostile.scene.address) as client:
+        before_bytes = hostile.scene.rss_bytes()
+        client.send(frames.call(1, "/interim-responses/Call"), read=False)
+        # The route ends the call after a second.
+        for _ in range(15):
+            time.sleep(0.1)
+            assert hostile.scene.rss_bytes() - before_bytes < 10 * 2**20

@@ -4,21 +4,19 @@ The connection to the endpoint may go on or be closed; calls to other clusters, 
 answered.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import grpc
 import pytest
 
 from tests.attack import frames
 from tests.attack.frames import END_HEADERS, END_STREAM
 from tests.attack.hostile import Connection, HostileServer
-from tests.attack.test_hostile_upstreams import (
-    CANCELLED,
-    INTERNAL,
-    OK_HEADERS,
-    UNAVAILABLE,
-    UNKNOWN,
-    StartProxy,
-    call_status,
-)
+from tests.attack.scene import Scene, scene
+from tests.attack.test_hostile_upstreams import OK_HEADERS, call_status
+from tests.support.echo import EchoServer
+from tests.support.waiting import wait_until
 
 LAST = END_HEADERS | END_STREAM
 OK_TRAILERS = frames.block([("grpc-status", "0")])
@@ -76,7 +74,10 @@ RESPONSES = {
     "reset after headers": ok_then(frames.reset(1, frames.INTERNAL_ERROR)),
     "reset amid a message": ok_then(TRUNCATED + frames.reset(1, frames.NO_ERROR)),
     "reset with an unknown code": frames.reset(1, 0xDEADBEEF),
-    "PUSH_PROMISE": frames.frame(frames.PUSH_PROMISE, b"\0\0\0\2" + frames.request(), END_HEADERS, 1),
+    "PUSH_PROMISE": (
+        # Only who has acknowledged our SETTINGS is bound by their ENABLE_PUSH of 0.
+        frames.settings_ack() + frames.frame(frames.PUSH_PROMISE, b"\0\0\0\2" + frames.request(), END_HEADERS, 1)
+    ),
     "headers of a stream nobody opened": frames.headers(2, OK_HEADERS),
     "data of an idle stream": frames.data(77, b"x"),
     "window overflow": frames.window_update(1, 2**31 - 1) * 2,
@@ -88,37 +89,67 @@ RESPONSES = {
 }
 
 
+LOST = {"whole message, close"}  # nothing wrong but the end: 14, all others are faults of the protocol: 13
+
+
 class Answers:
     """A server that answers the first request of each connection with `answer`, then closes."""
 
     def __init__(self) -> None:
         self.answer = b""
+        self._waiting: set[Connection] = set()
+        self._answered: set[Connection] = set()
 
     def __call__(self, connection: Connection) -> None:
-        connection.greet()
-        connection.request()
-        connection.send(self.answer)
-        # Time to be judged by what was said, not by the close that follows.
-        connection.wait_until_closed(0.1)
+        self._waiting.add(connection)
+        try:
+            connection.greet()
+            connection.request()
+            self._answered.add(connection)
+            self._waiting.discard(connection)
+            connection.send(self.answer)
+            # Time to be judged by what was said, not by the close that follows.
+            connection.wait_until_closed(0.1)
+        finally:
+            self._waiting.discard(connection)
+            self._answered.discard(connection)
+
+    def fresh(self) -> bool:
+        """Whether the next request comes on a connection that has carried none."""
+        return bool(self._waiting) and not self._answered
 
 
-def test_malformed_responses(proxy_before: StartProxy) -> None:
-    """All of them, one after another through one proxy; what is wrong is told together at the end."""
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A proxy before a server whose answer each test chooses."""
+
+    scene: Scene
+    answers: Answers
+
+    def status(self, answer: bytes) -> grpc.StatusCode:
+        wait_until(self.answers.fresh, "a new connection to the server")
+        self.answers.answer = answer
+        return call_status(self.scene.address, "answering")
+
+
+@pytest.fixture(scope="module")
+def answering(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
     answers = Answers()
-    wrong: dict[str, grpc.StatusCode] = {}
-    with HostileServer(answers) as server, proxy_before(server.address) as scene, scene.attacked():
-        for name, answer in RESPONSES.items():
-            answers.answer = answer
-            status = call_status(scene.address)
-            if status not in {INTERNAL, UNAVAILABLE, UNKNOWN, CANCELLED}:
-                wrong[name] = status
-    assert wrong == {}
+    with (
+        HostileServer(answers) as server,
+        scene(echo, tmp_path_factory.mktemp("proxy"), {"answering": server.address}) as running,
+    ):
+        yield Answering(running, answers)
 
 
-@pytest.mark.parametrize("answer", [ok_then(WHOLE + frames.headers(1, OK_TRAILERS, LAST))])
-def test_the_same_server_answers_well(proxy_before: StartProxy, answer: bytes) -> None:
+@pytest.mark.parametrize("name", RESPONSES)
+def test_malformed_response(answering: Answering, name: str) -> None:
+    with answering.scene.attacked():
+        expected = grpc.StatusCode.UNAVAILABLE if name in LOST else grpc.StatusCode.INTERNAL
+        assert answering.status(RESPONSES[name]) == expected
+
+
+def test_the_same_server_answers_well(answering: Answering) -> None:
     """What makes the responses above fail is what is wrong with them."""
-    answers = Answers()
-    answers.answer = answer
-    with HostileServer(answers) as server, proxy_before(server.address) as scene, scene.attacked():
-        assert call_status(scene.address) == grpc.StatusCode.OK
+    with answering.scene.attacked():
+        assert answering.status(ok_then(WHOLE + frames.headers(1, OK_TRAILERS, LAST))) == grpc.StatusCode.OK

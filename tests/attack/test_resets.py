@@ -1,9 +1,9 @@
 """Clients that make the proxy start work and throw it away: rapid reset and MadeYouReset (semantics: 9).
 
 Rapid reset (CVE-2023-44487): the client resets what it has just asked for. MadeYouReset (CVE-2025-8671): it sends a
-frame that makes the *server* reset the stream. Either may end with a reset of each stream until the budget is spent, or at
-once where libnghttp2 calls the frame a fault of the whole connection; what counts is that it ends, and that nobody else
-feels it.
+frame that makes the *server* reset the stream. Either may end with a reset of each stream until the budget is spent, or
+at once where libnghttp2 calls the frame a fault of the whole connection; what counts is that it ends, and that nobody
+else feels it.
 """
 
 from collections.abc import Callable, Iterator
@@ -108,7 +108,7 @@ def test_made_you_reset(attacked_proxy: Scene, name: str) -> None:
 
 
 def test_priority_on_itself_harms_no_call(attacked_proxy: Scene) -> None:
-    """Priorities of RFC 7540 are obsolete (RFC 9113, section 5.3.2): such a frame is ignored, or ends its connection."""
+    """Priorities of RFC 7540 are obsolete (RFC 9113, section 5.3.2): the frame is ignored, or ends its connection."""
     with attacked_proxy.attacked(), Attacker(attacked_proxy.address) as attacker:
         attacker.send(frames.headers(1, REQUEST) + frames.priority(1, 1))
         attacker.send(frames.data(1, frames.message(b"x"), frames.END_STREAM))

@@ -195,7 +195,10 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_every_phase_of_the_demo_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_phase_of_the_demo_holds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = children(os.getpid())
     status = run_demo(keep=False, schedule=SHORT, checkout=CHECKOUT)
     shown = capsys.readouterr()

@@ -139,7 +139,7 @@ def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(shared_stage: S
 def test_the_server_is_told_how_much_time_is_left(client: EchoClient, shared_stage: Stage, call_id: str) -> None:
     client.unary(b"", metadata=[("call-id", call_id)], timeout=5)
     remaining_s = event_at(shared_stage.servers, call_id, "start")["remaining_s"]
-    assert 4 < remaining_s <= 5
+    assert 4 < remaining_s <= 5.1  # grpcio rounds what it sends up
 
 
 def test_a_call_without_a_deadline_gets_none(client: EchoClient, shared_stage: Stage, call_id: str) -> None:
@@ -195,7 +195,7 @@ def test_an_earlier_deadline_of_the_client_counts_more_than_the_limit_of_the_rou
 ) -> None:
     with EchoClient(shared_stage.address, ("grpc.default_authority", SHORT_AUTHORITY)) as client:
         client.unary(b"", metadata=[("call-id", call_id)], timeout=0.2)
-    assert 0 < event_at(shared_stage.servers, call_id, "start")["remaining_s"] <= 0.2
+    assert 0 < event_at(shared_stage.servers, call_id, "start")["remaining_s"] <= 0.21
 
 
 def test_a_call_that_no_route_matches_is_unavailable(shared_stage: Stage) -> None:

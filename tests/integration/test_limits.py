@@ -12,7 +12,8 @@ import pytest
 
 from tests.integration.conftest import Stage, echo_config
 from tests.support.echo import EchoClient, echo_servers
-from tests.support.process import ProxyProcess, start_proxy
+from tests.support.ports import free_address
+from tests.support.process import ProxyProcess, start_proxy, start_python
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -64,17 +65,18 @@ def test_a_server_that_does_not_read_slows_its_client_and_fills_no_memory(stage:
 
 
 @pytest.mark.parametrize("calls", [40, 200])
-def test_more_calls_than_an_endpoint_takes_on_one_connection(tmp_path: Path, calls: int) -> None:
-    # 10 connections take 50 calls; the others have to wait for one of these to end.
-    with echo_servers("a", arguments={"grpc.max_concurrent_streams": 5}) as (server,):
-        config = echo_config(server.address)
+def test_more_calls_than_an_endpoint_takes_get_more_connections_and_wait(tmp_path: Path, calls: int) -> None:
+    address, streams = free_address(), 5
+    name = "strict"  # it cuts a connection that has one stream too many
+    with start_python("tests.support.graceful_server", address, name, str(streams), name=name) as server:
+        server.wait_for_port(address)
+        config = echo_config(address)
         config["clusters"][0]["max_pending"] = calls
         with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
-            metadata = [("sleep-s", "0.2")]
-            made = [client.unary.future(b"", metadata=metadata, timeout=TIMEOUT_S) for _ in range(calls)]
+            made = [client.unary.future(b"", timeout=TIMEOUT_S) for _ in range(calls)]
             assert Counter((call.code().name, call.details()) for call in made) == {("OK", ""): calls}
             (endpoint,) = proxy.endpoints()["echo"]["endpoints"]
-            assert min(10, calls // 5) <= endpoint["connections"] <= 10
+            assert 2 <= endpoint["connections"] <= 10
 
 
 def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage) -> None:

@@ -1,6 +1,6 @@
 """The interop test service as both sides see it: its methods, and its messages with their compressed flag.
 
-Two of the cases are about the flag in each message's prefix that says whether it is compressed, which
+Four of the cases are about the flag in each message's prefix that says whether it is compressed, which
 grpcio does not show. Both sides therefore switch off grpcio's own decompression (`RAW_MESSAGES`) and do it
 here: what arrives is then exactly what was on the wire, and gzip's first bytes tell a compressed message
 from a plain one. No protobuf message starts like them: 0x1f would be field 3 of wire type 7, which does not

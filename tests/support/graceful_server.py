@@ -1,11 +1,12 @@
 """A gRPC server that stops without losing a call: GOAWAY, then the streams it still has, then the end.
 
-    python -m tests.support.graceful_server 127.0.0.1:50051 NAME
+    python -m tests.support.graceful_server 127.0.0.1:50051 NAME [MAX_CONCURRENT_STREAMS]
 
 grpcio's own server cannot be used where no call may fail: from the moment it is told to stop until its
 clients know, it answers the calls that arrive with CANCELLED. This one, on `h2`, stops as RFC 9113 section
 6.8 advises: GOAWAY(2^31-1), a PING, and when that comes back GOAWAY with the last stream it has seen; what
-is up to there is answered. Every unary call gets its request back, after a moment, with the trailer
+is up to there is answered. It is as exact about MAX_CONCURRENT_STREAMS (100 if not given): a client that
+opens one stream more is cut off. Every unary call gets its request back, after a moment, with the trailer
 `server: NAME`. SIGTERM stops it; exit status 0.
 """
 
@@ -16,6 +17,7 @@ import sys
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, Event, PingAckReceived, RequestReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from tests.support.ports import split_address
@@ -30,6 +32,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._h2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        limit = {SettingCodes.MAX_CONCURRENT_STREAMS: server.max_streams}
+        self._h2.local_settings = Settings(client=False, initial_values=limit)
         self._bodies: dict[int, bytearray] = {}
         self._last_stream_id = 0
         self._draining = self._last_goaway_sent = False
@@ -97,10 +101,11 @@ class Connection(asyncio.Protocol):
 
 
 class Server:
-    """The connections of a server called `name`."""
+    """A server called `name`, and its connections."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_streams: int) -> None:
         self.name = name
+        self.max_streams = max_streams
         self.connections: set[Connection] = set()
 
     async def serve(self, address: str) -> None:
@@ -118,5 +123,5 @@ class Server:
 
 
 if __name__ == "__main__":
-    address, name = sys.argv[1:]
-    asyncio.run(Server(name).serve(address))
+    address, name, *limit = sys.argv[1:]
+    asyncio.run(Server(name, int(limit[0]) if limit else 100).serve(address))

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.admin.access_log import AccessLog, Entry, line
+from proxy.admin.access_log import AccessLog, Entry, line, note
 from proxy.admin.log_writer import LogWriter
 from proxy.dataplane import DataPlane
 from tests.support.waiting import wait_until
@@ -340,14 +340,14 @@ def waiting_bytes(reader: int) -> int:
 
 def test_a_line_that_broke_off_does_not_spoil_the_next(pipe):
     path, reader = pipe
-    writer = LogWriter(str(path))
+    writer = LogWriter(str(path), note)
     writer.start()
     try:
         writer.write(b"\n".join([b"x" * 99] * 10_000) + b"\n")
         # The pipe is full, and the writer in the middle of a line, when the reader leaves.
         wait_until(lambda: waiting_bytes(reader) > 60_000, "the pipe to be full")
         os.close(reader)
-        wait_until(lambda: writer.lost_lines > 0, "the loss to be counted")
+        wait_until(lambda: writer.missing_lines > 0, "the loss to be counted")
         again = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             writer.write(b"whole\n")

@@ -1,1 +1,1 @@
-"""The data plane between two independent codecs, in memory, on a fake clock: each rule of docs' wire contract by name."""
+"""The data plane between two independent codecs, in memory, on a fake clock: each wire rule by name."""

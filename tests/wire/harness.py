@@ -1,7 +1,7 @@
 """A whole data plane in memory: real sessions, calls and clusters between scripted peers, on a fake clock.
 
-`Mesh` plays the listener, the dialer and the event loop. Nothing moves until `run` (bytes) or `advance` (time), so a test
-decides the order of events. `ledger` is what every test ends with: each call that began has ended exactly once.
+`Mesh` plays the listener, the dialer and the event loop. Nothing moves until `run` (bytes) or `advance` (time), so
+a test decides the order of events. `ledger` is what every test ends with: each call that began has ended once.
 """
 
 from __future__ import annotations

@@ -15,8 +15,9 @@ import h2.events
 import h2.exceptions
 import hyperframe.frame as frames
 
+from tests.wire.messages import OK_HEADERS, OK_TRAILERS, Headers, request_headers
+
 PREFACE_BYTES = 24
-Headers = list[tuple[bytes, bytes]]
 
 
 @dataclass(slots=True)
@@ -213,34 +214,6 @@ class Peer:
 
     def on_end(self, stream: int) -> None:
         """The peer's half of a stream is complete."""
-
-
-def request_headers(method: str = "test.Echo/Unary", *extra: tuple[bytes, bytes]) -> Headers:
-    """A gRPC call's headers."""
-    return [
-        (b":method", b"POST"),
-        (b":scheme", b"http"),
-        (b":path", b"/" + method.encode()),
-        (b":authority", b"echo.test"),
-        (b"te", b"trailers"),
-        (b"content-type", b"application/grpc"),
-        *extra,
-    ]
-
-
-HTTP_GET: Headers = [
-    (b":method", b"GET"),
-    (b":scheme", b"http"),
-    (b":path", b"/page"),
-    (b":authority", b"echo.test"),
-]
-OK_HEADERS: Headers = [(b":status", b"200"), (b"content-type", b"application/grpc")]
-OK_TRAILERS: Headers = [(b"grpc-status", b"0")]
-
-
-def message(payload: bytes) -> bytes:
-    """One gRPC message: uncompressed flag, length, payload."""
-    return b"\0" + len(payload).to_bytes(4, "big") + payload
 
 
 class Client(Peer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import HTTP_GET, OK_HEADERS, Headers, echo, message
+from tests.wire.messages import HTTP_GET, OK_HEADERS, Headers, message
+from tests.wire.peers import echo
 
 
 def respond(mesh_of: MeshOf, headers: Headers, trailers: Headers | None, body: bytes = b"") -> set[object]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import HTTP_GET, OK_HEADERS, echo, message, request_headers
+from tests.wire.messages import HTTP_GET, OK_HEADERS, message, request_headers
+from tests.wire.peers import echo
 
 UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.wire.conftest import MeshOf
 from tests.wire.harness import address
-from tests.wire.peers import OK_HEADERS, OK_TRAILERS, echo, message
+from tests.wire.messages import OK_HEADERS, OK_TRAILERS, message
+from tests.wire.peers import echo
 
 
 def test_an_added_endpoint_is_dialled_at_once_and_picked_when_ready(mesh_of: MeshOf) -> None:

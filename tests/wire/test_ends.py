@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import HTTP_GET, OK_HEADERS, OK_TRAILERS, echo, message, request_headers
+from tests.wire.messages import HTTP_GET, OK_HEADERS, OK_TRAILERS, message, request_headers
+from tests.wire.peers import echo
 
 CANCEL = 8
 

@@ -6,7 +6,8 @@ import pytest
 from h2.settings import SettingCodes
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import OK_HEADERS, OK_TRAILERS, Client, echo, message, request_headers
+from tests.wire.messages import OK_HEADERS, OK_TRAILERS, message, request_headers
+from tests.wire.peers import Client, echo
 
 WINDOW = 65536
 MAX_STREAMS = int(SettingCodes.MAX_CONCURRENT_STREAMS)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import OK_HEADERS, OK_TRAILERS, echo, message
+from tests.wire.messages import OK_HEADERS, OK_TRAILERS, message
+from tests.wire.peers import echo
 
 # ---- received ----
 
@@ -112,10 +113,10 @@ def test_drain_sends_two_goaways_with_a_ping_between(mesh_of: MeshOf) -> None:
     mesh.run()
     client.frames.clear()
     mesh.session(client).drain()
+    late = client.call()  # sent before the client has seen the GOAWAY
     mesh.link(client).from_proxy()
     assert client.goaways == [(2**31 - 1, 0)]
     assert [f.kind for f in client.frames] == ["GoAwayFrame", "PingFrame"]
-    late = client.call()  # sent before the client has seen the GOAWAY
     mesh.run()
     assert client.goaways == [(2**31 - 1, 0), (late, 0)]
     assert len(mesh.servers[0].streams) == 2

@@ -7,7 +7,8 @@ from hpack import NeverIndexedHeaderTuple
 
 from proxy.dataplane import Limits
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import HTTP_GET, OK_HEADERS, OK_TRAILERS, Headers, echo, message, request_headers
+from tests.wire.messages import HTTP_GET, OK_HEADERS, OK_TRAILERS, Headers, message, request_headers
+from tests.wire.peers import echo
 
 ODD: Headers = [
     (b"x-twice", b"2"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.wire.conftest import MeshOf
-from tests.wire.peers import Headers, echo, message, request_headers
+from tests.wire.messages import Headers, message, request_headers
+from tests.wire.peers import echo
 
 
 def replaced(name: bytes, value: bytes) -> Headers:

@@ -7,7 +7,8 @@ import pytest
 from proxy.dataplane import Limits
 from tests.wire.conftest import MeshOf
 from tests.wire.harness import Mesh
-from tests.wire.peers import HTTP_GET, OK_HEADERS, Headers, Record, echo, message, request_headers
+from tests.wire.messages import HTTP_GET, OK_HEADERS, Headers, message, request_headers
+from tests.wire.peers import Record, echo
 
 
 def with_type(content_type: bytes) -> Headers:

@@ -6,7 +6,8 @@ import pytest
 
 from tests.wire.conftest import MeshOf
 from tests.wire.harness import Mesh
-from tests.wire.peers import OK_HEADERS, Server, echo, message, request_headers
+from tests.wire.messages import OK_HEADERS, message, request_headers
+from tests.wire.peers import Server, echo
 
 REPLAY_BYTES = 32 * 1024
 
@@ -175,3 +176,22 @@ def test_a_retry_still_keeps_the_deadline(mesh_of: MeshOf) -> None:
     mesh.advance(0.51)
     assert client[stream].get("grpc-status") == "4"
     assert second.streams[1].reset == 8
+
+
+def test_a_fault_on_a_stalled_connection_does_not_spin(mesh_of: MeshOf) -> None:
+    """The codec has given the connection up while its socket is full: calls leave it, and are not tried there again."""
+    mesh = mesh_of(1, serve=echo)
+    transport = mesh.link(mesh.servers[0]).transport
+    client = mesh.client()
+    transport.stalled = True
+    transport.write(b"")
+    waiting = client.call()
+    mesh.run()
+    mesh.servers[0].goaway(4)  # no stream of ours can have an even number
+    mesh.run()
+    later = client.call()
+    mesh.run()
+    transport.stalled = False
+    mesh.run()
+    assert client[waiting].get("grpc-status") == client[later].get("grpc-status") == "0"
+    assert mesh.servers[0].closed and len(mesh.servers) == 2

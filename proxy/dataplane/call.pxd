@@ -44,6 +44,7 @@ cdef class Call(Waiter):
     cdef bint request_sent      # its END_STREAM too
     cdef bint up_closed         # its stream is closed already
     cdef bint committed         # response headers went downstream, or a reply of our own
+    cdef bint headers_sent      # response headers left the proxy
     cdef bint response_sent     # END_STREAM went downstream
     cdef bint observed          # the endpoint's average has its sample of this attempt
     cdef bint own_trailers      # the proxy ends the stream, with trailers of its own

@@ -36,6 +36,7 @@ from proxy.dataplane.stats cimport observe as observe_time
 
 cdef enum:
     REPLAY_BYTES = 32 * 1024    # a request body up to this long can be sent again; under the window, so it cannot stall
+    STALLED_S = 10              # how long a caller that does not read may hold up the end of its call
     MAX_INTERIMS = 100          # responses with status 1xx before the one that counts
     PREFIX_BYTES = 5            # of a gRPC message: compressed flag, then its length, big-endian
 
@@ -159,7 +160,7 @@ cdef class Call(Waiter):
 
     cdef int submit(self, Session session) except -1:
         """Send the request on this connection. Returns 0 when it takes no more, 1 when done."""
-        cdef nghttp2_nv *nv = nv_scratch(self.request.count + 1)
+        cdef nghttp2_nv *nv
         cdef nghttp2_vec timeout
         cdef char[16] digits
         cdef size_t n
@@ -167,6 +168,10 @@ cdef class Call(Waiter):
         cdef nghttp2_data_provider provider
         cdef bint whole = self.request_body.eof and self.request_trailers is None and \
             queue_len(&self.request_body.queue) == 0
+        if not nghttp2_session_check_request_allowed(session.ng):
+            session.retire()        # libnghttp2 is closing it, and would refuse the call
+            return 0
+        nv = nv_scratch(self.request.count + 1)
         timeout.base = NULL
         if self.deadline >= 0 and self.is_grpc:
             timeout.len = format_timeout(self.deadline - self.plane.now, digits)
@@ -404,8 +409,10 @@ cdef class Call(Waiter):
             self.sent = True
             if end_stream:
                 self.request_sent = True
-        elif end_stream:
-            self.sent_end(session)
+        else:
+            self.headers_sent = self.headers_at >= 0
+            if end_stream:
+                self.sent_end(session)
         return 0
 
     cdef int sent_end(self, Session session) except -1:
@@ -425,6 +432,8 @@ cdef class Call(Waiter):
         if session is self.up:
             self.up_closed = True
             if code == NGHTTP2_REFUSED_STREAM and not self.committed:
+                if not self.sent:
+                    session.retire()        # libnghttp2 itself refuses to open streams on it
                 return self.retry(not self.sent)
             return self.upstream_reset(code)
         return 0
@@ -484,9 +493,11 @@ cdef class Call(Waiter):
         """Reset the caller's stream, after all that is queued for it: libnghttp2 drops what a reset would overtake."""
         self.reset_due = True
         self.reset_code = code
-        if self.headers_at < 0:
+        if self.headers_at < 0 or (self.headers_sent and queue_len(&self.response_body.queue) == 0):
             self.down.reset(self.down_id, code)
-        elif self.response_body.deferred:
+            return 0
+        self.plane.at(self, self.plane.now + STALLED_S)
+        if self.response_body.deferred:
             self.response_body.deferred = False
             self.down.resume(self.down_id)
         return 0
@@ -512,7 +523,11 @@ cdef class Call(Waiter):
 
     cdef void fire(self, double now) noexcept:
         try:
-            self.fail(TIMEOUT, b"the deadline was exceeded")
+            if self.own_trailers or self.reset_due:
+                # The caller's window is used up, and it does not read what is queued before the end: end it all the same.
+                self.down.reset(self.down_id, self.reset_code if self.reset_due else NGHTTP2_CANCEL)
+            else:
+                self.fail(TIMEOUT, b"the deadline was exceeded")
         except BaseException as error:
             self.plane.fault(error)
 
@@ -535,6 +550,7 @@ cdef class Call(Waiter):
         elif self.is_grpc and self.response_body.prefix == 0:
             self.own_trailers = True
             self.response_body.eof = True
+            self.plane.at(self, self.plane.now + STALLED_S)
             if self.response_body.deferred:
                 self.response_body.deferred = False
                 self.down.resume(self.down_id)

@@ -11,8 +11,8 @@ import logging
 import random
 import socket
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from proxy.dataplane import DataPlane, Endpoint, UpstreamSession
 
@@ -25,7 +25,7 @@ DEAD_PEER_MS = 30_000  # how long bytes may stay unacknowledged (TCP_USER_TIMEOU
 
 
 class _Pace:
-    """How long to wait before the next dial: nothing after a good connection, and longer after each failed or short one."""
+    """How long to wait before the next dial: nothing after a good connection, longer after each bad or short one."""
 
     __slots__ = ("connected_at", "delay_s")
 

@@ -81,7 +81,9 @@ def numbered(count: int, first: int = 0) -> list[Entry]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in path.read_bytes().splitlines()]
+    """The lines that are there as a whole; the last one may be on its way."""
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    return [json.loads(text) for text in whole.splitlines()]
 
 
 def paths(lines: list[dict[str, Any]]) -> list[str]:

@@ -30,9 +30,10 @@ Exit codes:
 
 DEMO_EXIT_CODES = """\b
 Exit codes:
-  0  everything it shows held
-  1  something did not hold, or it could not run
-  2  wrong usage
+  0    everything it shows held
+  1    something did not hold, or it could not run
+  2    wrong usage
+  130  interrupted
 """
 
 COMPLETION = """\b
@@ -139,10 +140,8 @@ def _source(cluster: ClusterConfig) -> str:
 
 def _calls(match: MatchConfig) -> str:
     """The calls a route takes, as "authority/path"."""
-    if match.service is not None:
-        path = f"/{match.service}/{match.method or '*'}"
-    else:
-        path = f"{match.path_prefix or '/'}*"
+    method = f"/{match.service}/{match.method or '*'}"
+    path = f"{match.path_prefix or '/'}*" if match.service is None else method
     return f"{match.authority or '*'}{path}"
 
 

@@ -229,7 +229,7 @@ cdef class Call(Waiter):
 
     cdef int received_end(self, Session session) except -1:
         if session is self.down:
-            if self.request_body.expected > 0:
+            if self.request_body.expected > 0 and not (self.committed and self.up is None):
                 session.reset(self.down_id, NGHTTP2_PROTOCOL_ERROR)
                 return 0
             self.request_body.eof = True
@@ -268,7 +268,7 @@ cdef class Call(Waiter):
         nv = nv_scratch(block.count + 1)
         n = block.render(nv, none)
         if block.status < 200:
-            # They are outside flow control: a client that does not read gets none, and no endpoint may send them for ever.
+            # They are outside flow control: a client that does not read gets none, and nobody sends them for ever.
             self.interims += 1
             if self.interims > MAX_INTERIMS:
                 return self.fail(UPSTREAM_PROTOCOL, b"the endpoint sent over %d interim responses" % MAX_INTERIMS)
@@ -524,7 +524,7 @@ cdef class Call(Waiter):
     cdef void fire(self, double now) noexcept:
         try:
             if self.own_trailers or self.reset_due:
-                # The caller's window is used up, and it does not read what is queued before the end: end it all the same.
+                # The caller's window is used up, and it does not read what is queued first: end it all the same.
                 self.down.reset(self.down_id, self.reset_code if self.reset_due else NGHTTP2_CANCEL)
             else:
                 self.fail(TIMEOUT, b"the deadline was exceeded")

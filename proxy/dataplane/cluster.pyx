@@ -152,6 +152,17 @@ cdef class Cluster(Pool):
 
     # ---- readiness ----
 
+    cdef void endpoint_sampled(self, Endpoint endpoint) noexcept:
+        """Those without a sample guess the median of those with one: a wrong guess would flood or starve them."""
+        cdef Endpoint peer
+        try:
+            known = [peer.cost_now(self.plane.now) for peer in self.by_key.values() if peer.sampled]
+            for peer in self.by_key.values():
+                if known and not peer.sampled:
+                    peer.set_cost(median(known))
+        except BaseException as error:
+            self.plane.fault(error)
+
     cdef void endpoint_ready(self, Endpoint endpoint) noexcept:
         self.failfast = False
         self.plane.cancel(self.failfast_timer)
@@ -265,7 +276,8 @@ cdef class Cluster(Pool):
     cdef double load(self, Endpoint endpoint) noexcept:
         if self.kind == LEAST_REQUEST:
             return endpoint.in_flight
-        return endpoint.cost_now(self.plane.now) * (endpoint.in_flight + 1)
+        # The floor keeps calls in flight in the product when the average has decayed to nothing.
+        return max(endpoint.cost_now(self.plane.now), 1e-6) * (endpoint.in_flight + 1)
 
     cdef Endpoint best_with_room(self, Endpoint exclude):
         """The rare way: the first choice is full or not wanted. `exclude` itself when it is the only one."""

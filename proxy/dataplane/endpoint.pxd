@@ -12,6 +12,7 @@ cdef class Pool:
     cdef double decay_s, initial_s, penalty_s
     cdef readonly int max_connections
     cdef bint has_waiters(self) noexcept
+    cdef void endpoint_sampled(self, Endpoint endpoint) noexcept
     cdef void endpoint_ready(self, Endpoint endpoint) noexcept
     cdef void endpoint_room(self, Endpoint endpoint) noexcept
     cdef void endpoint_unready(self, Endpoint endpoint) noexcept
@@ -30,6 +31,7 @@ cdef class Endpoint:
     cdef readonly str last_error        # of the last failed dial; None once connected
     cdef readonly bint removed
     cdef double unready_at              # when its last connection went
+    cdef bint sampled                   # the average rests on a sample, not on a guess
     cdef double cost, cost_at           # the moving average (seconds) and when it was last brought up to date
     cdef readonly dict stats            # Labels -> CallStats
 

@@ -14,6 +14,9 @@ cdef class Pool:
     cdef bint has_waiters(self) noexcept:
         return False
 
+    cdef void endpoint_sampled(self, Endpoint endpoint) noexcept:
+        """Its average rests on a first sample now."""
+
     cdef void endpoint_ready(self, Endpoint endpoint) noexcept:
         """It takes calls now."""
 
@@ -68,9 +71,18 @@ cdef class Endpoint:
         return self.cost * exp((self.cost_at - now) / self.cluster.decay_s) if now > self.cost_at else self.cost
 
     cdef void observe(self, double sample, double now) noexcept:
-        """A sample above the average replaces it at once; one below pulls it down by the time that has passed."""
+        """A sample above the average replaces it at once; one below pulls it down by the time that has passed.
+
+        The first sample replaces the guess that the average began with, which at a decay of 10 s would make all
+        endpoints look alike for as long; endpoints without a sample then guess anew (`Cluster.endpoint_sampled`).
+        """
         cdef double kept
-        if sample > self.cost_now(now):
+        if not self.sampled:
+            self.cost = sample
+            self.cost_at = now
+            self.sampled = True
+            self.cluster.endpoint_sampled(self)
+        elif sample > self.cost_now(now):
             self.cost = sample
         else:
             kept = exp((self.cost_at - now) / self.cluster.decay_s) if now > self.cost_at else 1.0
@@ -81,6 +93,7 @@ cdef class Endpoint:
         """Start the average somewhere: a new endpoint begins at its peers' median."""
         self.cost = seconds
         self.cost_at = self.cluster.plane.now
+        self.sampled = False
 
     def set_weight(self, int weight):
         self.weight = weight

@@ -390,7 +390,7 @@ cdef class Session(Flushable):
             return
         self.touch()
         if self.block is not None or frames_incomplete(&self.frames):
-            if not self.want_timer:
+            if not self.want_timer and not self.retired:
                 self.want_timer = True
                 self.plane.at(self, self.plane.now + self.plane.limits.header_timeout_s)
         elif self.want_timer and self.settled and not self.retired:

@@ -105,10 +105,11 @@ class HostileServer:
         self._accepting = threading.Thread(target=self._accept)
 
     def _accept(self) -> None:
-        while not self._stopping.is_set():
-            if not select.select([self._listening], [], [], 0.05)[0]:
-                continue
-            sock, _ = self._listening.accept()
+        while True:
+            try:
+                sock, _ = self._listening.accept()
+            except OSError:
+                return
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock,))
             self._threads.append(thread)
@@ -139,6 +140,7 @@ class HostileServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
+        self._listening.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._accepting.join()
         self._listening.close()
         for thread in self._threads:

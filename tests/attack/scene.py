@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 HEADER_TIMEOUT_S = 1
 RSS_GROWTH_BYTES = 20 * 2**20
 RSS_SETTLES_S = 10
-NEIGHBOUR_ANSWERS = 50  # how many the neighbour must get during and after each attack, at least
+NEIGHBOUR_ANSWERS = 20  # how many the neighbour must get during and after each attack, at least
 NEIGHBOUR_THREADS = 2
 PAGE_BYTES = 4096
 
@@ -108,6 +108,6 @@ def scene(echo: EchoServer, directory: Path, hostile: Mapping[str, str] | None =
     """A proxy before `echo` and the `hostile` clusters, with a neighbour that calls `echo` all the time."""
     with start_proxy(configuration(echo.address, hostile), directory) as proxy:
         address = proxy.listener("outbound")
-        with Load(address, threads=NEIGHBOUR_THREADS, pause_s=0.005) as neighbour:
+        with Load(address, threads=NEIGHBOUR_THREADS, pause_s=0.003) as neighbour:
             neighbour.wait_for_answers(NEIGHBOUR_ANSWERS)
             yield Scene(proxy, neighbour)

@@ -4,8 +4,8 @@ The connection to the endpoint may go on or be closed; calls to other clusters, 
 answered.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import grpc
 import pytest
@@ -16,7 +16,6 @@ from tests.attack.hostile import Connection, HostileServer
 from tests.attack.scene import Scene, scene
 from tests.attack.test_hostile_upstreams import OK_HEADERS, call_status
 from tests.support.echo import EchoServer
-from tests.support.waiting import wait_until
 
 LAST = END_HEADERS | END_STREAM
 OK_TRAILERS = frames.block([("grpc-status", "0")])
@@ -89,67 +88,46 @@ RESPONSES = {
 }
 
 
+ANSWERS = RESPONSES | {"well": ok_then(WHOLE + frames.headers(1, OK_TRAILERS, LAST))}
 LOST = {"whole message, close"}  # nothing wrong but the end: 14, all others are faults of the protocol: 13
 
 
-class Answers:
-    """A server that answers the first request of each connection with `answer`, then closes."""
+def answering(answer: bytes) -> Callable[[Connection], None]:
+    """A server that answers the first request of a connection, then closes."""
 
-    def __init__(self) -> None:
-        self.answer = b""
-        self._waiting: set[Connection] = set()
-        self._answered: set[Connection] = set()
+    def behave(connection: Connection) -> None:
+        connection.greet()
+        connection.request()
+        connection.send(answer)
+        # Time to be judged by what was said, not by the close that follows.
+        connection.wait_until_closed(0.3)
 
-    def __call__(self, connection: Connection) -> None:
-        self._waiting.add(connection)
-        try:
-            connection.greet()
-            connection.request()
-            self._answered.add(connection)
-            self._waiting.discard(connection)
-            connection.send(self.answer)
-            # Time to be judged by what was said, not by the close that follows.
-            connection.wait_until_closed(0.1)
-        finally:
-            self._waiting.discard(connection)
-            self._answered.discard(connection)
-
-    def fresh(self) -> bool:
-        """Whether the next request comes on a connection that has carried none."""
-        return bool(self._waiting) and not self._answered
+    return behave
 
 
-@dataclass(frozen=True, slots=True)
-class Answering:
-    """A proxy before a server whose answer each test chooses."""
-
-    scene: Scene
-    answers: Answers
-
-    def status(self, answer: bytes) -> grpc.StatusCode:
-        wait_until(self.answers.fresh, "a new connection to the server")
-        self.answers.answer = answer
-        return call_status(self.scene.address, "answering")
+def cluster_of(name: str) -> str:
+    return f"answer-{list(ANSWERS).index(name)}"
 
 
 @pytest.fixture(scope="module")
-def answering(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Answering]:
-    answers = Answers()
-    with (
-        HostileServer(answers) as server,
-        scene(echo, tmp_path_factory.mktemp("proxy"), {"answering": server.address}) as running,
-    ):
-        yield Answering(running, answers)
+def before_all(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A proxy before a server, and a cluster, for each answer: what one does leaves the others' connections alone."""
+    with ExitStack() as stack:
+        addresses = {
+            cluster_of(name): stack.enter_context(HostileServer(answering(answer))).address
+            for name, answer in ANSWERS.items()
+        }
+        yield stack.enter_context(scene(echo, tmp_path_factory.mktemp("proxy"), addresses))
 
 
 @pytest.mark.parametrize("name", RESPONSES)
-def test_malformed_response(answering: Answering, name: str) -> None:
-    with answering.scene.attacked():
+def test_malformed_response(before_all: Scene, name: str) -> None:
+    with before_all.attacked():
         expected = grpc.StatusCode.UNAVAILABLE if name in LOST else grpc.StatusCode.INTERNAL
-        assert answering.status(RESPONSES[name]) == expected
+        assert call_status(before_all.address, cluster_of(name)) == expected
 
 
-def test_the_same_server_answers_well(answering: Answering) -> None:
+def test_the_same_server_answers_well(before_all: Scene) -> None:
     """What makes the responses above fail is what is wrong with them."""
-    with answering.scene.attacked():
-        assert answering.status(ok_then(WHOLE + frames.headers(1, OK_TRAILERS, LAST))) == grpc.StatusCode.OK
+    with before_all.attacked():
+        assert call_status(before_all.address, cluster_of("well")) == grpc.StatusCode.OK

@@ -7,11 +7,13 @@ from tests.attack import frames
 from tests.attack.peer import Attacker
 from tests.attack.scene import Scene
 
-RUN_S = 5
+RUN_S = 3
 # A PING every 10 s is a tenth of a frame a second; for a bounded test, as fast as the budget of
 # proxy/dataplane/frames.pxd lets anybody go for ever (100 frames a second), less what a busy machine bunches up.
 PINGS_PER_S = 80
 CANCELS_PER_S = 30
+# libnghttp2 ends a connection that is owed more than 1,000 ACKs, and a burst may arrive in one read.
+BURST = 900
 
 
 def test_keepalive_pings_on_a_quiet_connection(attacked_proxy: Scene) -> None:
@@ -31,10 +33,10 @@ def test_keepalive_pings_on_a_quiet_connection(attacked_proxy: Scene) -> None:
 def test_a_burst_of_pings_within_the_budget(attacked_proxy: Scene) -> None:
     """What a client that was asleep for long may send at once."""
     with attacked_proxy.attacked(), Attacker(attacked_proxy.address) as client:
-        client.send(frames.ping() * 1000)
+        client.send(frames.ping() * BURST)
         client.read_for(0.5)
         assert not client.cut
-        assert client.frames[frames.PING] == 1000
+        assert client.frames[frames.PING] == BURST
 
 
 def test_30_cancels_a_second(attacked_proxy: Scene) -> None:

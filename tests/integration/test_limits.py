@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,27 @@ def test_more_calls_than_an_endpoint_takes_get_more_connections_and_wait(tmp_pat
             assert Counter((call.code().name, call.details()) for call in made) == {("OK", ""): calls}
             (endpoint,) = proxy.endpoints()["echo"]["endpoints"]
             assert 2 <= endpoint["connections"] <= 10
+
+
+def test_headers_up_to_the_limit_pass_and_above_it_that_call_alone_fails(tmp_path: Path) -> None:
+    accepting_more = {"grpc.max_metadata_size": 200_000, "grpc.absolute_max_metadata_size": 200_000}
+    below = [("initial-x", "i" * 30_000), ("trailing-x", "t" * 30_000)]
+    above = [*below, ("initial-y", "i" * 10_000)]
+    with ExitStack() as stack:
+        (server,) = stack.enter_context(echo_servers("a", arguments=accepting_more))
+        proxy = stack.enter_context(start_proxy(echo_config(server.address), tmp_path))
+        client = stack.enter_context(EchoClient(proxy.listener("outbound"), *accepting_more.items()))
+        running = client.chat(iter([b"x"]), metadata=[("sleep-s", "0.3")], timeout=TIMEOUT_S)
+
+        call = client.unary.future(b"", metadata=above, timeout=TIMEOUT_S)
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert dict(call.trailing_metadata())["x-mesh-error"] == "headers_too_large"
+
+        call = client.unary.future(b"", metadata=below, timeout=TIMEOUT_S)
+        assert call.code() is grpc.StatusCode.OK
+        assert below[0] in [tuple(field) for field in call.initial_metadata()]
+        assert below[1] in [tuple(field) for field in call.trailing_metadata()]
+        assert list(running) == [b"x", b"end"]
 
 
 def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage) -> None:

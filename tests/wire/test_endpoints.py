@@ -28,15 +28,21 @@ def test_an_added_endpoint_is_dialled_at_once_and_picked_when_ready(mesh_of: Mes
     assert [len(server.streams) for server in mesh.servers] == [6, 2]
 
 
-def test_a_connection_without_settings_takes_no_call(mesh_of: MeshOf) -> None:
+def test_a_connection_takes_no_call_before_its_settings(mesh_of: MeshOf) -> None:
     mesh = mesh_of(0)
+    client = mesh.client()
     mesh.plane.turn(mesh.cluster.reset, [address(1)])
     mesh.dial_one()
+    stream = client.call()
+    mesh.link(client).to_proxy()
     (server,) = mesh.servers
-    client = mesh.client
-    assert mesh.endpoint(1).state == "ready" or not server.frames
+    mesh.link(server).from_proxy()
+    assert mesh.endpoint(1).state == "connecting" and mesh.cluster.pending == 1 and not server.streams
     mesh.run()
-    assert client().h2 and mesh.endpoint(1).state == "ready"
+    assert mesh.endpoint(1).state == "ready"
+    echo(server, server.last)
+    mesh.run()
+    assert client[stream].get("grpc-status") == "0"
 
 
 def test_a_removed_endpoint_gets_no_new_calls_and_finishes_those_that_run(mesh_of: MeshOf) -> None:
@@ -188,8 +194,8 @@ def test_the_pending_queue_is_bounded(mesh_of: MeshOf) -> None:
     client = mesh.client()
     streams = [client.call() for _ in range(100)]
     mesh.run()
-    over = client.call.__func__(mesh.client())
-    other = mesh.clients[-1]
+    other = mesh.client()
+    over = other.call()
     mesh.run()
     assert other[over].get("x-mesh-error") == "overloaded" and other[over].get("grpc-status") == "14"
     assert mesh.cluster.pending == 100 and not any(client[s].over for s in streams)
@@ -199,8 +205,8 @@ def test_a_service_without_endpoints_and_an_unknown_one_say_so(mesh_of: MeshOf) 
     mesh = mesh_of(0)
     client = mesh.client()
     said = []
-    for update in (lambda: mesh.update("reset"), lambda: mesh.plane.turn(mesh.cluster.does_not_exist)):
-        update()
+    for update in ("reset", "does_not_exist"):
+        mesh.plane.turn(getattr(mesh.cluster, update), *([()] if update == "reset" else []))
         stream = client.call()
         mesh.advance(3.1)
         said.append(client[stream].get("grpc-message"))

@@ -14,6 +14,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
 
 from proxy.dataplane.frames cimport (
+    FRAME_TOKENS,
     PREFACE_BYTES,
     frames_count,
     frames_earn,
@@ -237,6 +238,7 @@ cdef int prepare() except -1:
     nghttp2_option_set_no_auto_window_update(options, 1)
     nghttp2_option_set_no_http_messaging(options, 1)
     nghttp2_option_set_no_closed_streams(options, 1)
+    nghttp2_option_set_max_outbound_ack(options, 2 * FRAME_TOKENS)      # frames.pxd judges floods
     nghttp2_option_set_peer_max_concurrent_streams(options, 100)
     # What we were willing to receive must also pass on the way out, whatever the configured limit is.
     nghttp2_option_set_max_send_header_block_length(options, 64 << 20)

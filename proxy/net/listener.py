@@ -1,8 +1,8 @@
 """Listening sockets: bound before anything else starts, so that an address in use is a clear error.
 
 Owns the sockets and the asyncio server. Makes one DownstreamSession per connection and knows nothing of what
-it does. When descriptors run out (EMFILE), asyncio itself pauses accepting for a second and goes on; running
-calls are untouched.
+it does. When descriptors run out (EMFILE) libuv accepts and closes what waits, so that the event loop does not
+spin; running calls are untouched.
 """
 
 from __future__ import annotations

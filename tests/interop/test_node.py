@@ -54,7 +54,8 @@ def install_grpc_js() -> None:
     except subprocess.TimeoutExpired:
         pytest.skip(f"npm install took over {INSTALL_TIMEOUT_S} s")
     if result.returncode:
-        pytest.skip(f"npm install failed: {result.stderr.strip()[-500:]}")
+        problems = [line for line in result.stderr.splitlines() if "error" in line.lower()]
+        pytest.skip(f"npm install failed: {'; '.join(problems[:4])}")
 
 
 def run_all_cases(command: tuple[str, ...], address: str) -> dict[str, Any]:

@@ -47,12 +47,16 @@ LATE_ARRIVALS_S = 5.0  # how long connections are still accepted after SIGTERM: 
 WATCH_EVERY_S = 1.0
 RESOLVE_AGAIN_S = 5.0
 
+FileIdentity = tuple[int, int, int] | None
+
 
 class Proxy:
     """A running proxy. `run` returns when it has drained."""
 
-    def __init__(self, path: str, config: Config) -> None:
+    def __init__(self, path: str, config: Config, seen: FileIdentity) -> None:
+        """`seen` is what `identity` said of the file before it was read."""
         self._path = path
+        self._seen = seen
         self._config = config
         limits = config.limits
         self.plane = DataPlane(
@@ -229,6 +233,7 @@ class Proxy:
     def _reload(self) -> None:
         """Read the file again; one that is wrong is refused as a whole, and the old one stays."""
         old = set(self._listeners)
+        self._seen = identity(self._path)
         try:
             config = load(self._path)
             self._bind(config)
@@ -259,12 +264,10 @@ class Proxy:
 
     async def _watch(self) -> None:
         """Notice by `stat` that the file changed: works for ConfigMaps, whose files are swapped links."""
-        seen = _identity(self._path)
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
-            now = _identity(self._path)
-            if now != seen and now is not None:
-                seen = now
+            now = identity(self._path)
+            if now is not None and now != self._seen:
                 self._reload()
 
     # ---- stop ----
@@ -309,7 +312,8 @@ def _build() -> Build:
     return Build(version("meshctl-proxy"), libnghttp2_version())
 
 
-def _identity(path: str) -> tuple[int, int, int] | None:
+def identity(path: str) -> FileIdentity:
+    """What changes when the file does; None when it cannot be looked at."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -320,6 +324,7 @@ def _identity(path: str) -> tuple[int, int, int] | None:
 def main(path: str | os.PathLike[str]) -> int:
     """Run a configuration file's proxy; returns the exit status: 0, 1 (failed start), 2 (wrong file)."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    seen = identity(str(path))
     try:
         config = load(path)
     except ConfigError as error:
@@ -328,7 +333,7 @@ def main(path: str | os.PathLike[str]) -> int:
         return 2
 
     async def serve() -> None:
-        await Proxy(str(path), config).run()
+        await Proxy(str(path), config, seen).run()
 
     try:
         uvloop.run(serve())

@@ -30,9 +30,9 @@ Exit codes:
 
 DEMO_EXIT_CODES = """\b
 Exit codes:
-  0    everything it shows held
-  1    something did not hold, or it could not run
-  2    wrong usage
+  0  everything it shows held
+  1  something did not hold, or it could not run
+  2  wrong usage
   130  interrupted
 """
 

@@ -210,7 +210,7 @@ class Proxy:
             except Exception:
                 # A fault of ours: the endpoints stay as they are, and discovery begins anew.
                 log.exception("discovery of cluster %s failed, trying again", config.name)
-                await asyncio.sleep(RESOLVE_AGAIN_S)
+            await asyncio.sleep(RESOLVE_AGAIN_S)
 
     def _update(self, cluster: Cluster, update: EndpointUpdate) -> None:
         match update:

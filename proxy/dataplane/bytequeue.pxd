@@ -3,8 +3,9 @@
 # Bytes are appended at `end` and read at `head`. With `keep`, bytes that were read stay in front of `head`, so that a
 # request that provably was not processed can be sent again (`rewind`). The owner bounds the size: nothing here does.
 
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
+
+from proxy.dataplane.memory cimport pool_free, pool_malloc
 
 
 cdef struct ByteQueue:
@@ -29,7 +30,7 @@ cdef inline const char *queue_peek(ByteQueue *q) noexcept nogil:
 
 
 cdef inline void queue_release(ByteQueue *q) noexcept nogil:
-    free(q.data)
+    pool_free(q.data)
     q.data = NULL
     q.capacity = q.start = q.head = q.end = 0
 
@@ -46,12 +47,12 @@ cdef inline int queue_push(ByteQueue *q, const char *data, size_t n) noexcept no
             capacity = q.capacity * 2 if q.capacity else 256
             while capacity - used < n:
                 capacity *= 2
-            grown = <char *> malloc(capacity)
+            grown = <char *> pool_malloc(capacity)
             if grown == NULL:
                 return -1
             if used:
                 memcpy(grown, q.data + q.start, used)
-            free(q.data)
+            pool_free(q.data)
             q.data = grown
             q.capacity = capacity
         q.head -= q.start

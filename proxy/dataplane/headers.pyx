@@ -10,9 +10,9 @@ A block that is malformed says so in `error`; one over the limits in `too_large`
 cimport cython
 from libc.stdint cimport int64_t, uint8_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp
 
+from proxy.dataplane.memory cimport pool_free, pool_malloc, pool_realloc
 from proxy.dataplane.nghttp2 cimport (
     NGHTTP2_NV_FLAG_NO_INDEX,
     NGHTTP2_NV_FLAG_NONE,
@@ -210,7 +210,7 @@ cdef class HeaderBlock:
     def __cinit__(self):
         cdef int i
         self.capacity = 12
-        self.fields = <Field *> malloc(self.capacity * sizeof(Field))
+        self.fields = <Field *> pool_malloc(self.capacity * sizeof(Field))
         if self.fields == NULL:
             raise MemoryError
         self.grpc_status = -1
@@ -225,7 +225,7 @@ cdef class HeaderBlock:
         for i in range(self.count):
             nghttp2_rcbuf_decref(self.fields[i].name)
             nghttp2_rcbuf_decref(self.fields[i].value)
-        free(self.fields)
+        pool_free(self.fields)
 
     cdef void refuse(self, const char *why) noexcept:
         if self.error == NULL:
@@ -248,7 +248,7 @@ cdef class HeaderBlock:
             return 0
         token = token_of(n)
         if self.count == self.capacity:
-            field = <Field *> realloc(self.fields, 2 * self.capacity * sizeof(Field))
+            field = <Field *> pool_realloc(self.fields, 2 * self.capacity * sizeof(Field))
             if field == NULL:
                 return -1
             self.fields = field

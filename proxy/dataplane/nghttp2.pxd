@@ -68,6 +68,7 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_session_callbacks
     ctypedef struct nghttp2_option
     ctypedef struct nghttp2_rcbuf
+    ctypedef struct nghttp2_mem
 
     ctypedef struct nghttp2_vec:
         uint8_t *base
@@ -182,10 +183,10 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
 
     # sessions
-    int nghttp2_session_server_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
-    int nghttp2_session_client_new2(
-        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *)
+    int nghttp2_session_server_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *, nghttp2_mem *)
+    int nghttp2_session_client_new3(
+        nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *, nghttp2_mem *)
     void nghttp2_session_del(nghttp2_session *)
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)

@@ -22,6 +22,7 @@ from proxy.dataplane.frames cimport (
     frames_start,
 )
 from proxy.dataplane.headers cimport HeaderBlock, Kind, new_block
+from proxy.dataplane.memory cimport pool_for_nghttp2
 from proxy.dataplane.nghttp2 cimport *
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -293,9 +294,9 @@ cdef class Session(Flushable):
         cdef size_t n = 0
         cdef int error
         if server:
-            error = nghttp2_session_server_new2(&self.ng, callbacks, <void *> self, options)
+            error = nghttp2_session_server_new3(&self.ng, callbacks, <void *> self, options, pool_for_nghttp2())
         else:
-            error = nghttp2_session_client_new2(&self.ng, callbacks, <void *> self, options)
+            error = nghttp2_session_client_new3(&self.ng, callbacks, <void *> self, options, pool_for_nghttp2())
         if error:
             raise MemoryError
         settings[n].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE

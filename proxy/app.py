@@ -33,6 +33,7 @@ from proxy.dataplane import (
     DataPlane,
     DownstreamSession,
     Limits,
+    Origin,
     Router,
     libnghttp2_version,
 )
@@ -146,7 +147,8 @@ class Proxy:
         self._listeners.update(bound)
 
     async def _listen(self, name: str, listener: Listener) -> None:
-        await listener.start(lambda: DownstreamSession(self._router, name))
+        origin = Origin(name)
+        await listener.start(lambda: DownstreamSession(self._router, origin))
         log.info("listener %s on %s", name, listener.address)
 
     # ---- configuration ----
@@ -157,7 +159,8 @@ class Proxy:
         for cluster_config in wanted.values():
             self._apply_cluster(cluster_config)
         table = {name: cluster for name, (_, cluster) in self._clusters.items()}
-        self._router.replace(route_table(config.routes, table))
+        resolve = route_table(config.routes, table)
+        self._router.replace(lambda _, __, authority, path, protocol: resolve(authority, path, protocol == "grpc"))
         for name in [name for name in self._clusters if name not in wanted]:
             self._resolving.pop(name).cancel()
             _, cluster = self._clusters.pop(name)

@@ -9,7 +9,7 @@ from proxy.dataplane.downstream import DownstreamSession
 from proxy.dataplane.endpoint import Endpoint
 from proxy.dataplane.failure import FLAGS
 from proxy.dataplane.plane import DataPlane, Limits
-from proxy.dataplane.route import Router
+from proxy.dataplane.route import Origin, Router
 from proxy.dataplane.session import libnghttp2_version
 from proxy.dataplane.stats import BUCKETS_S, CallStats
 from proxy.dataplane.upstream import UpstreamSession
@@ -24,6 +24,7 @@ __all__ = [
     "DownstreamSession",
     "Endpoint",
     "Limits",
+    "Origin",
     "Router",
     "UpstreamSession",
     "libnghttp2_version",

@@ -1,10 +1,10 @@
-from proxy.dataplane.route cimport Router
+from proxy.dataplane.route cimport Origin, Router
 from proxy.dataplane.session cimport Session
 
 
 cdef class DownstreamSession(Session):
     cdef readonly Router router
-    cdef readonly str listener
+    cdef readonly Origin origin
     cdef readonly bint draining
     cdef bint pinged
     cdef bint looped, loop_known

@@ -2,11 +2,11 @@
 
 from libc.stdint cimport int32_t, uint32_t
 
-from proxy.dataplane.call cimport Call, new_call
 from proxy.dataplane.failure cimport INTERNAL, LOOP
 from proxy.dataplane.headers cimport REQUEST, TRAILERS, HeaderBlock, Kind
+from proxy.dataplane.http2call cimport Http2Call, new_call
 from proxy.dataplane.nghttp2 cimport *
-from proxy.dataplane.route cimport Router
+from proxy.dataplane.route cimport Origin, Router
 from proxy.dataplane.session cimport Session
 
 cdef enum:
@@ -18,12 +18,12 @@ cdef double RAPID_S = 0.05      # a call cancelled sooner than this was not wort
 
 
 cdef class DownstreamSession(Session):
-    def __init__(self, Router router, str listener):
+    def __init__(self, Router router, Origin origin):
         self.plane = router.plane
         self.router = router
-        self.listener = listener
+        self.origin = origin
 
-    def opened(self):
+    cdef int opened(self) except -1:
         self.start(True)
         self.capacity = self.plane.limits.max_concurrent_streams
         self.resets = RESET_TOKENS
@@ -40,12 +40,12 @@ cdef class DownstreamSession(Session):
         cdef int32_t stream_id = frame.hd.stream_id
         cdef bint end_stream = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0
         cdef void *found
-        cdef Call call
+        cdef Http2Call call
         if block.kind == TRAILERS:
             found = nghttp2_session_get_stream_user_data(self.ng, stream_id)
             if found != NULL:
                 if end_stream:
-                    (<Call> found).request_trailer(block)
+                    (<Http2Call> found).request_trailer(block)
                 else:
                     self.reset(stream_id, NGHTTP2_PROTOCOL_ERROR)
             return 0
@@ -53,10 +53,10 @@ cdef class DownstreamSession(Session):
             self.plane.malformed += 1
             self.reset(stream_id, NGHTTP2_PROTOCOL_ERROR)
             return 0
-        call = new_call(self.router, self, stream_id, block, self.listener)
+        call = new_call(self.router, self, stream_id, block, self.origin)
         try:
             if self.comes_from_us():
-                call.route = self.router.find(block)
+                call.find_route()
                 call.fail(LOOP, b"this connection comes from the proxy itself: an endpoint is its own listener")
             else:
                 call.begin(end_stream)
@@ -69,8 +69,8 @@ cdef class DownstreamSession(Session):
         """Whether the peer is one of our own upstream connections: a call would go round for ever."""
         if not self.loop_known:
             self.loop_known = True
-            peer = self.transport.get_extra_info("peername")
-            self.looped = isinstance(peer, tuple) and peer[:2] in self.plane.upstream_locals
+            peer = self.peer_address("peername")
+            self.looped = peer is not None and peer in self.plane.upstream_locals
         return self.looped
 
     cdef int other_frame(self, const nghttp2_frame *frame) except -1:
@@ -86,7 +86,7 @@ cdef class DownstreamSession(Session):
 
     cdef void count_cut(self, str reason) noexcept:
         self.plane.cuts[reason] = self.plane.cuts.get(reason, 0) + 1
-        self.plane.note("client on listener %s cut: %s" % (self.listener, reason))
+        self.plane.note("client on listener %s cut: %s" % (self.origin.listener, reason))
 
     cdef bint spend(self, double tokens) noexcept:
         self.resets = min(self.resets + (self.plane.now - self.resets_at) * RESET_TOKENS_PER_S, <double> RESET_TOKENS)
@@ -136,6 +136,6 @@ cdef class DownstreamSession(Session):
     def _close(self, str why):
         self.finish(why)
 
-    cdef int lose_calls(self) except -1:
+    cdef int lost(self) except -1:
         self.plane.downstreams.discard(self)
-        return Session.lose_calls(self)
+        return Session.lost(self)

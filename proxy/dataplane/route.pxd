@@ -1,7 +1,13 @@
 from proxy.dataplane.cluster cimport Cluster
-from proxy.dataplane.headers cimport HeaderBlock
+from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.stats cimport CallStats, Labels
+
+
+cdef class Origin:
+    """Where a downstream connection came in, and where it was going when the kernel redirected it ("": nowhere else)."""
+    cdef readonly str listener, destination
+    cdef bytes key
 
 
 cdef class Route:
@@ -17,11 +23,11 @@ cdef class Route:
 
 cdef class Router:
     cdef readonly DataPlane plane
-    cdef dict cache             # authority and path -> Route
+    cdef dict cache             # origin, protocol, authority and path -> Route
     cdef dict labels            # (authority, method) -> Labels
     cdef set authorities, methods
     cdef object resolve
     cdef dict stats             # calls that matched no route
 
-    cdef Route find(self, HeaderBlock block)
+    cdef Route find(self, Origin origin, char protocol, nghttp2_vec authority, nghttp2_vec path)
     cdef CallStats stats_of(self, Labels labels)

@@ -1,4 +1,4 @@
-"""From a request's authority and path to a Route: one dictionary look-up.
+"""From a request's origin, protocol, authority and path to a Route: one dictionary look-up.
 
 A miss asks the Python function given (proxy/routes.py reads the configuration) once; the answer is kept in a bounded
 cache that a new route table empties. Also hands out the label sets of metrics, bounded in number (semantics: 9).
@@ -8,7 +8,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memchr, memcpy
 
 from proxy.dataplane.cluster cimport Cluster
-from proxy.dataplane.headers cimport PATH, HeaderBlock
 from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.stats cimport CallStats, Labels, stats_for
@@ -17,6 +16,16 @@ cdef enum:
     CACHED_ROUTES = 10_000
     MAX_AUTHORITIES = 1000
     MAX_METHODS = 1000
+
+
+PROTOCOLS = {b"g"[0]: "grpc", b"2"[0]: "http2", b"1"[0]: "http1", b"t"[0]: "tcp"}
+
+
+cdef class Origin:
+    def __init__(self, str listener, str destination=""):
+        self.listener = listener
+        self.destination = destination
+        self.key = f"{listener} {destination} ".encode()
 
 
 cdef class Route:
@@ -33,7 +42,10 @@ cdef class Route:
 
 
 cdef class Router:
-    """`resolve(authority, path, grpc)` returns ([(Cluster, weight), ...], timeout in seconds or None), or None."""
+    """`resolve(listener, destination, authority, path, protocol)` returns ([(Cluster, weight), ...], timeout in seconds
+    or None), or None where there is no route. `protocol` is "grpc" (over HTTP/2), "http2", "http1" or "tcp", which has
+    no path, and its TLS server name for an authority.
+    """
 
     def __init__(self, DataPlane plane, resolve):
         self.plane = plane
@@ -56,10 +68,9 @@ cdef class Router:
     cdef CallStats stats_of(self, Labels labels):
         return stats_for(self.stats, labels, "", "", "")
 
-    cdef Route find(self, HeaderBlock block):
-        cdef nghttp2_vec authority = block.authority()
-        cdef nghttp2_vec path = block.value_of(PATH)
+    cdef Route find(self, Origin origin, char protocol, nghttp2_vec authority, nghttp2_vec path):
         cdef const void *query
+        cdef size_t n = len(origin.key)
         cdef char *p
         cdef bytes key
         cdef Route route
@@ -67,26 +78,27 @@ cdef class Router:
             query = memchr(path.base, b'?', path.len)
             if query != NULL:
                 path.len = <const char *> query - <const char *> path.base
-        # The path begins at the first slash, and an authority has none: the key cannot be read in two ways.
-        key = PyBytes_FromStringAndSize(NULL, authority.len + path.len + 1)
+        # The path begins at the first slash, and an authority has none, nor a blank: the key cannot be read in two ways.
+        key = PyBytes_FromStringAndSize(NULL, n + 1 + authority.len + path.len)
         p = PyBytes_AS_STRING(key)
-        p[0] = b'g' if block.is_grpc else b'h'
+        memcpy(p, PyBytes_AS_STRING(origin.key), n)
+        p[n] = protocol
         if authority.len:
-            memcpy(p + 1, authority.base, authority.len)
-        memcpy(p + 1 + authority.len, path.base, path.len)
+            memcpy(p + n + 1, authority.base, authority.len)
+        if path.len:
+            memcpy(p + n + 1 + authority.len, path.base, path.len)
         route = <Route> self.cache.get(key)
         if route is None:
-            route = self.make(authority.base[:authority.len].decode("latin-1") if authority.len else "",
-                              path.base[:path.len].decode("latin-1") if path.len else "", block.is_grpc)
+            route = self.make(origin, PROTOCOLS[protocol], text_of(authority), text_of(path))
             if len(self.cache) >= CACHED_ROUTES:
                 self.cache.clear()
             self.cache[key] = route
         return route
 
-    def make(self, str authority, str path, bint grpc):
+    def make(self, Origin origin, str protocol, str authority, str path):
         cdef Route route = Route.__new__(Route)
-        answer = self.resolve(authority, path, grpc)
-        route.labels = self.labels_for(authority, path[1:] if grpc else "")
+        answer = self.resolve(origin.listener, origin.destination, authority, path, protocol)
+        route.labels = self.labels_for(authority, path[1:] if protocol == "grpc" else "")
         route.timeout_s = -1
         route.clusters = ()
         if answer is not None:
@@ -113,3 +125,7 @@ cdef class Router:
                 method = "other"
             self.methods.add(method)
         return self.labels.setdefault((authority, method), Labels(authority, method))
+
+
+cdef str text_of(nghttp2_vec v):
+    return v.base[:v.len].decode("latin-1") if v.len else ""

@@ -1,5 +1,6 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
+from proxy.dataplane.connection cimport Connection
 from proxy.dataplane.frames cimport FrameMeter
 from proxy.dataplane.headers cimport HeaderBlock, Kind
 from proxy.dataplane.nghttp2 cimport (
@@ -8,7 +9,7 @@ from proxy.dataplane.nghttp2 cimport (
     nghttp2_nv,
     nghttp2_session,
 )
-from proxy.dataplane.plane cimport DataPlane, Flushable, Timed
+from proxy.dataplane.plane cimport Timed
 
 cdef enum:
     STREAM_WINDOW_BYTES = 65536
@@ -28,13 +29,8 @@ cdef class Stream(Timed):
     cdef int session_lost(self, Session session, bint protocol, str why) except -1
 
 
-cdef class Session(Flushable):
-    cdef readonly DataPlane plane
+cdef class Session(Connection):
     cdef nghttp2_session *ng
-    cdef readonly object transport
-    cdef int fd                         # for sending straight from the output buffer; -1: through the transport
-    cdef bint paused                    # the transport still has bytes of ours
-    cdef bint ended                     # the connection is closed, or is being
     cdef bint protocol_fault            # the peer broke HTTP/2
     cdef bint want_timer
     cdef bint settled                   # the peer's preface is complete: its SETTINGS are there
@@ -44,30 +40,24 @@ cdef class Session(Flushable):
     cdef FrameMeter frames
     cdef readonly long capacity         # calls it can carry at a time
     cdef readonly bint retired          # takes no new calls
-    cdef readonly str why               # why it ended
 
     cdef int start(self, bint server) except -1
-    cdef void receive(self, const uint8_t *data, size_t n) noexcept
-    cdef void touch(self) noexcept
     cdef void consume(self, int32_t stream_id, size_t n) noexcept
     cdef void reset(self, int32_t stream_id, uint32_t code) noexcept
     cdef void resume(self, int32_t stream_id) noexcept
     cdef void detach(self, Stream call, int32_t stream_id) noexcept
     cdef void count_cut(self, str reason) noexcept
     cdef void cut(self, str reason) noexcept
-    cdef void finish(self, str why) noexcept
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *
     cdef int headers(self, HeaderBlock block, const nghttp2_frame *frame) except -1
     cdef int other_frame(self, const nghttp2_frame *frame) except -1
     cdef int reset_sent(self, int32_t stream_id, uint32_t code) except -1
     cdef int goaway_sent(self) except -1
-    cdef int lose_calls(self) except -1
     cdef void released(self) noexcept
     cdef object endpoint(self)
     cdef void call_over(self, double age_s, bint cancelled) noexcept
     cpdef int retire(self) except -1
     cdef bint fill(self) noexcept
-    cdef void write(self) noexcept
 
 
 cdef nghttp2_data_provider data_provider() noexcept

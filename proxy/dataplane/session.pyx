@@ -9,10 +9,10 @@ keeps alive until `detach` takes the pointer back). Its callbacks catch everythi
 counted.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport realloc
 
+from proxy.dataplane.connection cimport Connection
 from proxy.dataplane.frames cimport (
     FRAME_TOKENS,
     PREFACE_BYTES,
@@ -24,12 +24,7 @@ from proxy.dataplane.frames cimport (
 from proxy.dataplane.headers cimport HeaderBlock, Kind, new_block
 from proxy.dataplane.memory cimport pool_for_nghttp2
 from proxy.dataplane.nghttp2 cimport *
-
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t c_send "send"(int fd, const void *data, size_t n, int flags)
-    enum:
-        MSG_NOSIGNAL
-        MSG_DONTWAIT
+from proxy.dataplane.plane cimport DataPlane
 
 # Newer libraries count RST_STREAM and CONTINUATION frames themselves: they would cut a client that cancels 33 calls a
 # second, or whose one message has more headers than the limit. We judge resets by what they cost (downstream.pyx), and
@@ -53,7 +48,6 @@ cdef enum:
     FLUSH_BYTES = 64 * 1024         # what one write to the transport gathers at most, give or take a frame
     HEADER_TABLE_BYTES = 4096
     ERR_TOO_MANY_CONTINUATIONS = -905       # NGHTTP2_ERR_..., which older headers lack
-    LINGER_S = 2                    # how long a peer that does not read may keep a closing connection
 
 cdef nghttp2_session_callbacks *callbacks = NULL
 cdef nghttp2_option *options = NULL
@@ -279,10 +273,9 @@ cdef class Stream(Timed):
         return 0
 
 
-cdef class Session(Flushable):
+cdef class Session(Connection):
     def __cinit__(self, *args, **kwargs):
         self.calls = set()
-        self.fd = -1
 
     def __dealloc__(self):
         if self.ng != NULL:
@@ -321,57 +314,6 @@ cdef class Session(Flushable):
         frames_start(&self.frames, PREFACE_BYTES if server else 0, self.plane.now)
         return 0
 
-    # ---- asyncio's BufferedProtocol ----
-
-    def connection_made(self, transport):
-        self.transport = transport
-        # Nothing may wait in the transport unseen: it is paused from the first byte that the socket did not take.
-        transport.set_write_buffer_limits(high=0)
-        sock = transport.get_extra_info("socket")
-        if sock is not None:
-            self.fd = sock.fileno()
-        self.plane.enter()
-        self.opened()
-        self.touch()
-        self.plane.leave()
-
-    def opened(self):
-        """The transport is there: make the session."""
-
-    def get_buffer(self, sizehint):
-        return self.plane.read_buffer
-
-    def buffer_updated(self, Py_ssize_t n):
-        self.plane.enter()
-        self.receive(<const uint8_t *> <char *> self.plane.read_buffer, n)
-        self.plane.leave()
-
-    def eof_received(self):
-        self.plane.enter()
-        self.finish("closed by the peer")
-        self.plane.leave()
-
-    def connection_lost(self, error):
-        self.plane.enter()
-        if self.why is None and error is not None:
-            self.why = str(error)
-        self.finish("connection lost")
-        self.plane.cancel(self)
-        self.transport = None
-        self.plane.leave()
-
-    def pause_writing(self):
-        self.paused = True
-
-    def resume_writing(self):
-        self.paused = False
-        if self.plane.in_turn:
-            self.touch()
-            return
-        self.plane.enter()
-        self.touch()
-        self.plane.leave()
-
     # ---- receiving ----
 
     cdef void receive(self, const uint8_t *data, size_t n) noexcept:
@@ -402,8 +344,7 @@ cdef class Session(Flushable):
 
     cdef void fire(self, double now) noexcept:
         if self.ended:
-            if self.transport is not None:
-                self.transport.abort()
+            Connection.fire(self, now)
         else:
             self.cut("slow")
 
@@ -426,10 +367,6 @@ cdef class Session(Flushable):
         return 0
 
     # ---- what calls ask for ----
-
-    cdef void touch(self) noexcept:
-        if not self.dirty:
-            self.plane.mark(self)
 
     cdef void consume(self, int32_t stream_id, size_t n) noexcept:
         """n bytes of this stream moved on: its sender may send as many again."""
@@ -473,7 +410,7 @@ cdef class Session(Flushable):
 
     cdef void flush(self) noexcept:
         while not self.ended and not self.paused and self.fill():
-            self.write()
+            self.write(self.plane.out, self.plane.out_len)
         if self.offence is not None:
             self.cut(self.offence)
         elif not self.ended and not nghttp2_session_want_read(self.ng) and not nghttp2_session_want_write(self.ng):
@@ -495,26 +432,6 @@ cdef class Session(Flushable):
                 return False
         return plane.out_len > 0
 
-    cdef void write(self) noexcept:
-        """Send the output: straight to the socket, and through the transport what the socket does not take."""
-        cdef DataPlane plane = self.plane
-        cdef ssize_t n = 0
-        try:
-            # A transport that closed itself has given its descriptor back, and the number may be another's by now.
-            if self.transport is None or self.transport.is_closing():
-                self.finish("connection lost")
-                return
-            if self.fd >= 0:
-                n = c_send(self.fd, plane.out, plane.out_len, MSG_NOSIGNAL | MSG_DONTWAIT)
-                if n == <ssize_t> plane.out_len:
-                    return
-                # Whatever is wrong, the transport's own attempt meets it too, and reports it.
-                n = max(n, 0)
-            self.transport.write(PyBytes_FromStringAndSize(plane.out + n, plane.out_len - n))
-        except BaseException as error:
-            plane.fault(error)
-            self.finish("cannot write: %s" % error)
-
     # ---- the end ----
 
     cdef void cut(self, str reason) noexcept:
@@ -525,30 +442,13 @@ cdef class Session(Flushable):
         self.protocol_fault = True
         nghttp2_session_terminate_session(self.ng, NGHTTP2_ENHANCE_YOUR_CALM)
         if not self.paused and self.fill():
-            self.write()
+            self.write(self.plane.out, self.plane.out_len)
         self.finish(reason)
 
     cdef void count_cut(self, str reason) noexcept:
         """The peer is cut: say so."""
 
-    cdef void finish(self, str why) noexcept:
-        """The connection is over: close it, and tell every call that ran on it."""
-        if self.ended:
-            return
-        if self.why is None:
-            self.why = why
-        self.ended = True
-        self.fd = -1
-        self.plane.cancel(self)
-        try:
-            self.lose_calls()
-            if self.transport is not None and not self.transport.is_closing():
-                self.transport.close()
-                self.plane.at(self, self.plane.now + LINGER_S)
-        except BaseException as error:
-            self.plane.fault(error)
-
-    cdef int lose_calls(self) except -1:
+    cdef int lost(self) except -1:
         cdef Stream call
         calls, self.calls = self.calls, set()
         for call in calls:

@@ -2,9 +2,9 @@
 
 from libc.stdint cimport uint32_t
 
-from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.headers cimport RESPONSE, TRAILERS, HeaderBlock, Kind
+from proxy.dataplane.http2call cimport Http2Call
 from proxy.dataplane.nghttp2 cimport *
 from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.session cimport Session
@@ -24,23 +24,21 @@ cdef class UpstreamSession(Session):
     cdef object endpoint(self):
         return self.target
 
-    def opened(self):
+    cdef int opened(self) except -1:
         self.start(False)
-        name = self.transport.get_extra_info("sockname")
-        if isinstance(name, tuple):
-            self.local = name[:2]
-            self.plane.upstream_locals.add(self.local)
+        self.local = self.peer_address("sockname")
+        self.plane.upstream_locals.add(self.local)
 
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *:
         cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
-        if found != NULL and (<Call> found).headers_at >= 0:
+        if found != NULL and (<Http2Call> found).headers_at >= 0:
             return TRAILERS
         return RESPONSE
 
     cdef int headers(self, HeaderBlock block, const nghttp2_frame *frame) except -1:
         cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
         if found != NULL:
-            (<Call> found).response(block, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+            (<Http2Call> found).response(block, (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
         return 0
 
     cdef int other_frame(self, const nghttp2_frame *frame) except -1:
@@ -97,10 +95,9 @@ cdef class UpstreamSession(Session):
         elif self.target.cluster.has_waiters():
             self.target.cluster.endpoint_room(self.target)
 
-    cdef int lose_calls(self) except -1:
+    cdef int lost(self) except -1:
         # First out of the balancer, so that no call is retried here.
-        if self.local is not None:
-            self.plane.upstream_locals.discard(self.local)
+        self.plane.upstream_locals.discard(self.local)
         if self.is_ready and not self.retired:
             self.plane.note("endpoint %s: connection lost, %d calls on it: %s" % (
                 self.target.address, len(self.calls), self.why))
@@ -109,4 +106,4 @@ cdef class UpstreamSession(Session):
             self.is_ready = False
             self.target.session_closed(self)
         self.settle(self.why)
-        return Session.lose_calls(self)
+        return Session.lost(self)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.dataplane import Cluster, DataPlane, DownstreamSession, Limits, Router, UpstreamSession
+from proxy.dataplane import Cluster, DataPlane, DownstreamSession, Limits, Origin, Router, UpstreamSession
 from proxy.discovery import EndpointAddress
 from tests.attack import frames
 from tests.attack.peer import FrameReader
@@ -125,7 +125,7 @@ class Bench:
         self.plane.turn(self.cluster.reset, (EndpointAddress("192.0.2.1", 80),))
 
     def client(self) -> Wire:
-        return Wire(DownstreamSession(self.router, "only"))
+        return Wire(DownstreamSession(self.router, Origin("only")))
 
     def server(self) -> Wire:
         """The endpoint's present connection; a new one if the last is gone."""

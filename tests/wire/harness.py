@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proxy.dataplane import Cluster, DataPlane, DownstreamSession, Endpoint, Limits, Router, UpstreamSession
+from proxy.dataplane import Cluster, DataPlane, DownstreamSession, Endpoint, Limits, Origin, Router, UpstreamSession
 from proxy.discovery import EndpointAddress
 from tests.wire.loop import FakeLoop, FakeTransport
 from tests.wire.peers import Client, Peer, Server, echo
@@ -82,7 +82,7 @@ class Mesh:
         self.serve = serve
         self.cluster = Cluster(self.plane, "echo", **({"balancer": "round_robin"} | cluster))
         self.router = Router(
-            self.plane, lambda authority, *_: None if authority == "nowhere" else ([(self.cluster, 1)], timeout_s)
+            self.plane, lambda _listener, _destination, authority, *_: None if authority == "nowhere" else ([(self.cluster, 1)], timeout_s)
         )
         addresses = [address(n + 1) for n in range(endpoints)] if isinstance(endpoints, int) else endpoints
         if addresses:
@@ -95,7 +95,7 @@ class Mesh:
         """A connection from a client to the proxy's listener, its preface exchanged."""
         client = Client(settings)
         self.clients.append(client)
-        self._connect(DownstreamSession(self.router, "outbound"), client, addresses)
+        self._connect(DownstreamSession(self.router, Origin("outbound")), client, addresses)
         self.run()
         return client
 

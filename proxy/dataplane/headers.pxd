@@ -66,5 +66,8 @@ cdef class HeaderBlock:
 
 
 cdef HeaderBlock new_block(Kind kind)
+cdef bint good_authority(nghttp2_vec v) noexcept nogil
+cdef bint good_path(nghttp2_vec v) noexcept nogil
+cdef int64_t parse_length(nghttp2_vec v) noexcept nogil
 cdef double parse_timeout(nghttp2_vec v) noexcept nogil
 cdef size_t format_timeout(double seconds, char *out) noexcept nogil

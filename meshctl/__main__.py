@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from proxy.config import ClusterConfig, Config, ConfigError, MatchConfig, RouteConfig, load
+from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 
 PROGRAM = "meshctl"
 DISTRIBUTION = "meshctl-proxy"
@@ -117,9 +117,14 @@ def check_config(path: Path) -> int:
 def summary(config: Config) -> list[str]:
     """What a configuration holds, in aligned lines."""
     named = {name for route in config.routes for name, _ in route.targets}
-    listeners = [(item.name, str(item.address)) for item in config.listeners]
+    listeners = [(item.name, str(item.address), _accepted(item)) for item in config.listeners]
     clusters = [
-        (item.name, item.balancer, _source(item) + ("" if item.name in named else " (no route leads here)"))
+        (
+            item.name,
+            item.protocol,
+            item.balancer,
+            _source(item) + ("" if item.name in named else " (no route leads here)"),
+        )
         for item in config.clusters
     ]
     routes = [(_calls(route.match), "->", _targets(route)) for route in config.routes]
@@ -131,6 +136,11 @@ def summary(config: Config) -> list[str]:
     ]
 
 
+def _accepted(listener: ListenerConfig) -> str:
+    """What a listener takes, as "detect, intercepts outbound"."""
+    return listener.protocol + (f", intercepts {listener.intercept}" if listener.intercept else "")
+
+
 def _source(cluster: ClusterConfig) -> str:
     if cluster.dns is not None:
         return f"dns {cluster.dns.name}:{cluster.dns.port}"
@@ -139,10 +149,13 @@ def _source(cluster: ClusterConfig) -> str:
 
 
 def _calls(match: MatchConfig) -> str:
-    """The calls a route takes, as "authority/path"."""
+    """The calls a route takes, as "authority/path", and where they come from and were going if it says so."""
     method = f"/{match.service}/{match.method or '*'}"
     path = f"{match.path_prefix or '/'}*" if match.service is None else method
-    return f"{match.authority or '*'}{path}"
+    calls = [f"{match.authority or '*'}{path}"]
+    calls += [f"at {match.listener}"] if match.listener else []
+    calls += [f"to {match.destination}"] if match.destination else []
+    return " ".join(calls)
 
 
 def _targets(route: RouteConfig) -> str:

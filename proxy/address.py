@@ -1,4 +1,4 @@
-"""Socket addresses and DNS names as the configuration writes them.
+"""Socket addresses, ports, DNS names and names of entries as the configuration writes them.
 
 Only their form is checked: nothing is resolved, opened or bound. An address is always an IP address, so that
 reading a configuration never waits for DNS; host names have their own key.
@@ -14,6 +14,7 @@ from typing import Any, Final
 from proxy.schema import INVALID, Check, Errors, described, text
 
 _ADDRESS: Final = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})").fullmatch
+_PORTS: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})").fullmatch
 _LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
 
 
@@ -26,6 +27,25 @@ class SocketAddress:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def plain(self) -> int | str:
+        """As the configuration writes it: 25, or "9000-9100"."""
+        return self.first if self.first == self.last else f"{self.first}-{self.last}"
+
+
+entry_name: Final = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name of at most 100 letters, digits, '-', '_' and '.'")
+"""A check: what a listener or a cluster may be called."""
 
 
 def ip_address(host: str) -> str | None:
@@ -55,6 +75,17 @@ def address(*, lowest_port: int = 1, default_port: int | None = None, hint: str 
         return INVALID
 
     return check
+
+
+def port_range(value: object, path: str, errors: Errors) -> Any:
+    """A check: a port or a range of ports; becomes a `PortRange`."""
+    first = last = value
+    if isinstance(value, str) and (found := _PORTS(value)):
+        first, last = int(found[1]), int(found[2])
+    if type(first) is int and type(last) is int and 1 <= first <= last <= 65_535:
+        return PortRange(first, last)
+    errors.add(path, f"must be a port from 1 to 65535 or a range like 9000-9100, not {described(value)}")
+    return INVALID
 
 
 def dns_name(value: object, path: str, errors: Errors) -> Any:

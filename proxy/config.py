@@ -4,7 +4,9 @@
 beginning with its key path. Reading has no side effects: nothing is opened, resolved or bound, so a running
 proxy can try a new file and keep its old configuration. Key names carry their unit (`_s` seconds, `_bytes`).
 
-Must not know how any of it is used. `docs/configuration.md` describes every key; a test keeps it complete.
+Listeners and routes have modules of their own; all is imported from here. Must not know how any of it is
+used. `docs/configuration.md` describes every key; a test keeps
+it complete.
 """
 
 from __future__ import annotations
@@ -15,25 +17,42 @@ from pathlib import Path
 from typing import Any
 
 from proxy import overrides, yamltree
-from proxy.address import SocketAddress, address, dns_name
+from proxy.address import SocketAddress, address, dns_name, entry_name
+from proxy.config_listeners import ListenerConfig, listener_problems
+from proxy.config_routes import MatchConfig, RouteConfig, route_problems
 from proxy.schema import (
     INVALID,
     Errors,
     Problem,
-    below,
     choice,
     integer,
     items,
     key,
     number,
-    pairs,
     plain,
     record,
     repeated,
     section,
-    suggestion,
     text,
 )
+
+__all__ = [
+    "AccessLogConfig",
+    "AdminConfig",
+    "ClusterConfig",
+    "Config",
+    "ConfigError",
+    "DnsConfig",
+    "EwmaConfig",
+    "LimitsConfig",
+    "ListenerConfig",
+    "MatchConfig",
+    "RouteConfig",
+    "StaticConfig",
+    "StaticEndpoint",
+    "load",
+    "parse",
+]
 
 
 class ConfigError(Exception):
@@ -42,9 +61,6 @@ class ConfigError(Exception):
     def __init__(self, errors: tuple[str, ...]) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
-
-
-_name = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "a name of at most 100 letters, digits, '-', '_' and '.'")
 
 
 @record
@@ -69,14 +85,7 @@ class LimitsConfig:
     max_header_list_bytes: int = key(integer(1024, 16 * 2**20), default=65_536)
     max_concurrent_streams: int = key(integer(1, 1_000_000), default=1000)
     header_timeout_s: float = key(number(0.1, 3600), default=10.0)
-
-
-@record
-class ListenerConfig:
-    """A socket that accepts downstream connections; port 0 lets the system choose one."""
-
-    name: str = key(_name)
-    address: SocketAddress = key(address(lowest_port=0), render=str)
+    detect_timeout_s: float = key(number(0.1, 3600), default=10.0)
 
 
 @record
@@ -134,7 +143,8 @@ class DnsConfig:
 class ClusterConfig:
     """A service's endpoints, how one is picked and how it is connected to; `static` or `dns` is set."""
 
-    name: str = key(_name)
+    name: str = key(entry_name)
+    protocol: str = key(choice("http2", "detect", "tcp"), default="http2")
     balancer: str = key(choice("peak_ewma", "least_request", "round_robin", "random"), default="peak_ewma")
     connect_timeout_s: float = key(number(0.001, 600), default=1.0)
     failfast_s: float = key(number(0, 3600), default=3.0)
@@ -152,55 +162,6 @@ class ClusterConfig:
 
 
 @record
-class MatchConfig:
-    """Which calls a route takes: those for which every key given here holds; none given: all."""
-
-    authority: str | None = key(
-        text(r"[!-.0-?A-~]+", "a host, with its port if clients send one, like voting.example:8080"),
-        default=None,
-    )
-    path_prefix: str | None = key(text(r"/[!-\"$->@-~]*", "a path that begins with / (no ? and #)"), default=None)
-    service: str | None = key(
-        text(
-            r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*",
-            "a gRPC service with its package, like emojivoto.v1.VotingService",
-        ),
-        default=None,
-    )
-    method: str | None = key(text(r"[A-Za-z_][A-Za-z0-9_]*", "a gRPC method's name, like Vote"), default=None)
-
-    def problems(self) -> Iterator[Problem]:
-        if self.path_prefix is not None and (self.service is not None or self.method is not None):
-            yield "path_prefix", "cannot stand beside service or method; keep one of the two ways"
-        if self.method is not None and self.service is None:
-            yield "method", "needs `service` beside it"
-
-
-@record
-class RouteConfig:
-    """Sends the calls that match to one cluster, or to several by weight; the first route to match wins."""
-
-    match: MatchConfig = key(section(MatchConfig), default=MatchConfig())
-    cluster: str | None = key(_name, default=None)
-    clusters: tuple[tuple[str, int], ...] | None = key(pairs(integer(0, 10_000)), default=None, render=dict)
-    timeout_s: float | None = key(number(0.001, 86_400), default=None)
-
-    @property
-    def targets(self) -> tuple[tuple[str, int], ...]:
-        """(cluster, weight) for each cluster, in whichever way the file names them; one weight is above 0."""
-        return self.clusters or ((self.cluster or "", 1),)
-
-    def problems(self) -> Iterator[Problem]:
-        if self.cluster is None and self.clusters is None:
-            yield "", "leads nowhere; add `cluster` or `clusters`"
-        if self.cluster is not None and self.clusters is not None:
-            yield "", "has both `cluster` and `clusters`; keep one of them"
-        weights = [weight for _, weight in self.clusters or ()]
-        if weights and not any(weights):
-            yield "clusters", "all weights are 0; give one cluster a weight above 0"
-
-
-@record
 class Config:
     """The whole configuration."""
 
@@ -209,38 +170,23 @@ class Config:
     shutdown_grace_s: float = key(number(0, 86_400), default=30.0)
     limits: LimitsConfig = key(section(LimitsConfig), default=LimitsConfig())
     listeners: tuple[ListenerConfig, ...] = key(items(section(ListenerConfig), at_least=1))
-    clusters: tuple[ClusterConfig, ...] = key(items(section(ClusterConfig), at_least=1))
-    routes: tuple[RouteConfig, ...] = key(items(section(RouteConfig), at_least=1))
+    clusters: tuple[ClusterConfig, ...] = key(items(section(ClusterConfig)), default=())
+    routes: tuple[RouteConfig, ...] = key(items(section(RouteConfig)), default=())
 
     def problems(self) -> Iterator[Problem]:
-        for kind, entries in (("listeners", self.listeners), ("clusters", self.clusters)):
-            for index, first, name in repeated(entries, "name"):
-                yield (
-                    f"{kind}[{index}].name",
-                    f"{name!r} is the name of {kind}[{first}] already; choose another",
-                )
-        for index, first, place in repeated(self.listeners, "address"):
-            if place.port:
-                yield (
-                    f"listeners[{index}].address",
-                    f"{place} is listeners[{first}] already; choose another port",
-                )
-        for index, listener in enumerate(self.listeners):
-            if listener.address is not INVALID and listener.address == self.admin.address:
-                yield (
-                    f"listeners[{index}].address",
-                    f"{listener.address} is the admin address; choose another port",
-                )
-        known = [cluster.name for cluster in self.clusters if cluster.name is not INVALID]
-        for index, route in enumerate(self.routes):
-            named = [("cluster", route.cluster)] if route.cluster is not None else []
-            named += [(below("clusters", name), name) for name, _ in route.clusters or ()]
-            for place, name in named:
-                if name is not INVALID and name not in known and self.clusters is not INVALID:
-                    yield (
-                        f"routes[{index}].{place}",
-                        f"no cluster is called {name!r}; {suggestion(name, known)}",
-                    )
+        for index, first, name in repeated(self.clusters, "name"):
+            yield (
+                f"clusters[{index}].name",
+                f"{name!r} is the name of clusters[{first}] already; choose another",
+            )
+        passing = any(listener.intercept is not None for listener in self.listeners)
+        for kind, entries in (("clusters", self.clusters), ("routes", self.routes)):
+            if entries == () and not passing:
+                yield kind, "must have 1 or more entries, unless a listener has `intercept`"
+        yield from listener_problems(self.listeners, self.admin.address)
+        protocols = {item.name: item.protocol for item in self.clusters if item.name is not INVALID}
+        missing = self.clusters is INVALID or (self.clusters == () and not passing)
+        yield from route_problems(self.routes, self.listeners, None if missing else protocols)
 
     def as_dict(self) -> dict[str, Any]:
         """The configuration in the shape of the file, defaults filled in, ready for JSON."""

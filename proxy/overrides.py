@@ -19,6 +19,7 @@ _NUMBERS: Final = (
     "limits.max_header_list_bytes",
     "limits.max_concurrent_streams",
     "limits.header_timeout_s",
+    "limits.detect_timeout_s",
 )
 
 VARIABLES: Final = {"MESHCTL_" + path.upper().replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS)}

@@ -62,9 +62,19 @@ class _Invalid:
 INVALID: Final[Any] = _Invalid()
 
 
-def key(check: Check, *, default: Any = MISSING, render: Callable[[Any], Any] | None = None) -> Any:
-    """One key of a record. Without a default it must be given. `render` undoes `check` for `plain`."""
-    return field(default=default, metadata={"check": check, "render": render})
+def key(
+    check: Check,
+    *,
+    default: Any = MISSING,
+    derive: Callable[[dict[str, Any]], Any] | None = None,
+    render: Callable[[Any], Any] | None = None,
+) -> Any:
+    """One key of a record. It must be given unless it has a `default`, or `derive` makes one.
+
+    `derive` takes the values of the keys declared above it, by name, without those that are left at their
+    default. `render` undoes `check` for `plain`.
+    """
+    return field(default=default, metadata={"check": check, "derive": derive, "render": render})
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(key,))
@@ -134,6 +144,8 @@ def section(cls: type[Any]) -> Check:
         for name, item in known.items():
             if name in value:
                 values[name] = _run(item.metadata["check"], value[name], below(path, name), errors)
+            elif derive := item.metadata["derive"]:
+                values[name] = derive(values)
             elif item.default is MISSING:
                 errors.add(below(path, name), "missing; this key must be given")
                 values[name] = INVALID

@@ -44,15 +44,20 @@ def test_check_of_a_right_file_prints_a_summary(arguments: list[str]) -> None:
         done.stdout
         == f"""{path}: ok
 admin: [::1]:4191
-listeners: 2
-  outbound   127.0.0.1:4140
-  outbound6  [::1]:0
-clusters: 2
-  voting         least_request  static, 2 endpoints
-  voting-canary  peak_ewma      dns voting.emojivote.svc.cluster.local:8080
-routes: 3
+listeners: 5
+  outbound    127.0.0.1:4140  http2
+  outbound6   [::1]:0         http2
+  redirected  127.0.0.1:4142  detect, intercepts outbound
+  inbound     127.0.0.1:4143  detect, intercepts inbound
+  raw         127.0.0.1:4144  tcp
+clusters: 3
+  voting         http2   least_request  static, 2 endpoints
+  voting-canary  detect  peak_ewma      dns voting.emojivote.svc.cluster.local:8080
+  database       tcp     peak_ewma      static, 0 endpoints
+routes: 4
   voting.example:8080/emojivoto.v1.VotingService/Vote  ->  voting 90, voting-canary 10
   */static*                                            ->  voting-canary
+  */* at redirected to 10.96.3.7:5432                  ->  database
   */*                                                  ->  voting
 """
     )
@@ -67,8 +72,8 @@ routes: [{cluster: used}]
 """)
     done = meshctl("proxy", "--check", str(path))
     assert done.returncode == 0
-    assert "  used  peak_ewma  static, 0 endpoints\n" in done.stdout
-    assert "  idle  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
+    assert "  used  http2  peak_ewma  static, 0 endpoints\n" in done.stdout
+    assert "  idle  http2  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
 
 
 def test_check_of_a_wrong_file_prints_every_error_and_exits_with_2(wrong: Path) -> None:

@@ -23,6 +23,8 @@ routes:
   - cluster: voting
 """
 
+CLUSTERS_AND_ROUTES = SMALL[SMALL.index("clusters:") :]
+
 LARGE = (Path(__file__).parent / "config_large.yaml").read_text()
 
 
@@ -46,9 +48,11 @@ def test_a_small_file_is_filled_in_with_the_defaults() -> None:
     assert str(config.admin.address) == "127.0.0.1:4191"
     assert config.access_log is None
     assert config.shutdown_grace_s == 30
-    assert dataclasses.astuple(config.limits) == (100, 65_536, 1000, 10)
+    assert dataclasses.astuple(config.limits) == (100, 65_536, 1000, 10, 10)
+    (listener,) = config.listeners
+    assert (listener.intercept, listener.protocol, listener.opaque_ports) == (None, "http2", ())
     (cluster,) = config.clusters
-    assert cluster.balancer == "peak_ewma"
+    assert (cluster.balancer, cluster.protocol) == ("peak_ewma", "http2")
     assert (cluster.connect_timeout_s, cluster.failfast_s) == (1, 3)
     assert (cluster.max_pending, cluster.max_connections_per_endpoint) == (100, 10)
     assert dataclasses.astuple(cluster.ewma) == (10, 0.03, 5)
@@ -58,7 +62,7 @@ def test_a_small_file_is_filled_in_with_the_defaults() -> None:
     assert endpoint.address == SocketAddress("127.0.0.1", 50051)
     assert (endpoint.weight, endpoint.pod) == (1, "")
     (route,) = config.routes
-    assert dataclasses.astuple(route.match) == (None, None, None, None)
+    assert set(dataclasses.astuple(route.match)) == {None}
     assert (route.targets, route.timeout_s) == ((("voting", 1),), None)
 
 
@@ -67,16 +71,26 @@ def test_a_large_file_says_what_it_says() -> None:
     assert config.admin.address == SocketAddress("::1", 4191)
     assert config.access_log is not None
     assert config.access_log.path == "-"
-    assert config.limits.header_timeout_s == 2.5
+    assert (config.limits.header_timeout_s, config.limits.detect_timeout_s) == (2.5, 3)
     assert str(config.listeners[1].address) == "[::1]:0"
-    voting, canary = config.clusters
+    assert [(item.name, item.intercept, item.protocol) for item in config.listeners] == [
+        ("outbound", None, "http2"),
+        ("outbound6", None, "http2"),
+        ("redirected", "outbound", "detect"),
+        ("inbound", "inbound", "detect"),
+        ("raw", None, "tcp"),
+    ]
+    voting, canary, database = config.clusters
+    assert [item.protocol for item in config.clusters] == ["http2", "detect", "tcp"]
+    assert (database.static is not None, database.dns) == (True, None)
     assert voting.static is not None
     assert [str(item.address) for item in voting.static.endpoints] == ["127.0.0.1:50051", "[::1]:50051"]
     assert voting.static.endpoints[0].pod == "voting-1"
     assert canary.dns is not None
     assert (canary.dns.port, canary.dns.min_refresh_s, canary.dns.max_refresh_s) == (8080, 1, 5)
     assert canary.dns.nameservers == (SocketAddress("10.0.0.1", 53), SocketAddress("::1", 53))
-    first, second, _ = config.routes
+    first, second, third, _ = config.routes
+    assert (third.match.listener, third.match.destination) == ("redirected", SocketAddress("10.96.3.7", 5432))
     assert first.targets == (("voting", 90), ("voting-canary", 10))
     assert (first.match.service, first.match.method, first.timeout_s) == (
         "emojivoto.v1.VotingService",
@@ -112,9 +126,58 @@ def test_what_is_off_is_left_out_of_as_dict() -> None:
     assert shown["clusters"][0]["static"] == {"endpoints": [{"address": "127.0.0.1:50051", "weight": 1, "pod": ""}]}
 
 
+def test_as_dict_shows_what_a_listeners_other_keys_make_its_default() -> None:
+    plain, _, redirected, inbound, raw = parse(LARGE).as_dict()["listeners"]
+    assert (plain["protocol"], plain["opaque_ports"], raw["opaque_ports"]) == ("http2", [], [])
+    assert redirected["opaque_ports"] == [25, "9000-9100"]
+    assert inbound["protocol"] == "detect"
+    assert inbound["opaque_ports"] == [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]
+
+
+def test_opaque_ports_are_those_listed_to_the_ends_of_their_ranges() -> None:
+    plain, _, redirected, inbound, _ = parse(LARGE).listeners
+    opaque = [port for port in range(65_536) if redirected.is_opaque(port)]
+    assert opaque == [25, *range(9000, 9101)]
+    assert inbound.is_opaque(3306)
+    assert not inbound.is_opaque(80)
+    assert not plain.is_opaque(3306)
+
+
+@pytest.mark.parametrize(
+    ("keys", "protocol", "opaque"),
+    [
+        ("protocol: detect", "detect", False),
+        ("protocol: http1", "http1", False),
+        ("intercept: outbound", "detect", True),
+        ("intercept: outbound, protocol: http2", "http2", False),
+        ("intercept: outbound, protocol: tcp", "tcp", False),
+        ("intercept: outbound, opaque_ports: []", "detect", False),
+    ],
+)
+def test_a_listener_is_filled_in_by_its_other_keys(keys: str, protocol: str, opaque: bool) -> None:
+    (listener,) = parse("listeners: [{name: a, address: '[::1]:1', " + keys + "}]\n" + CLUSTERS_AND_ROUTES).listeners
+    assert listener.protocol == protocol
+    assert listener.is_opaque(3306) is opaque
+
+
+@pytest.mark.parametrize("direction", ["outbound", "inbound"])
+@pytest.mark.parametrize("rest", ["", "clusters: []\nroutes: []"])
+def test_a_listener_that_intercepts_needs_no_routes_and_clusters(direction: str, rest: str) -> None:
+    config = parse("listeners: [{name: a, address: '[::1]:1', intercept: " + direction + "}]\n" + rest)
+    assert (config.clusters, config.routes) == ((), ())
+
+
+def test_listeners_may_intercept_in_the_same_direction() -> None:
+    v4, v6 = (
+        f"{{name: {name}, address: '{place}', intercept: outbound}}"
+        for name, place in (("a", "0.0.0.0:1"), ("b", "[::]:1"))
+    )
+    assert [item.name for item in parse(f"listeners: [{v4}, {v6}]").listeners] == ["a", "b"]
+
+
 def test_an_alias_repeats_what_its_anchor_holds() -> None:
     shared = changed("dns:", "ewma: *shared\n    dns:", changed("ewma: {", "ewma: &shared {"))
-    first, second = parse(shared).clusters
+    first, second, _ = parse(shared).clusters
     assert first.ewma == second.ewma
     assert second.ewma.decay_s == 1
 
@@ -191,15 +254,20 @@ def test_two_listeners_may_leave_their_port_to_the_system() -> None:
 def test_the_three_lists_must_be_there_and_not_empty(kept: str) -> None:
     others = [name for name in ("listeners", "clusters", "routes") if name != kept]
     section = next(part for part in re.split(r"(?m)^(?=\w)", SMALL) if part.startswith(kept))
+    expected = {
+        "listeners": ("missing; this key must be given", "must have 1 or more entries, not 0"),
+        "clusters": ("must have 1 or more entries, unless a listener has `intercept`",) * 2,
+        "routes": ("must have 1 or more entries, unless a listener has `intercept`",) * 2,
+    }
     missing = [line for line in errors_of(section) if "no cluster is called" not in line]
-    assert missing == [f"{name}: missing; this key must be given" for name in others]
+    assert missing == [f"{name}: {expected[name][0]}" for name in others]
     empty = errors_of(section + "".join(f"{name}: []\n" for name in others))
-    assert {f"{name}: must have 1 or more entries, not 0" for name in others} <= set(empty)
+    assert {f"{name}: {expected[name][1]}" for name in others} <= set(empty)
 
 
 def test_a_missing_list_of_clusters_does_not_make_each_route_wrong() -> None:
     content = "listeners: [{name: a, address: '[::1]:1'}]\nroutes: [{cluster: voting}]"
-    assert errors_of(content) == ("clusters: missing; this key must be given",)
+    assert errors_of(content) == ("clusters: must have 1 or more entries, unless a listener has `intercept`",)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +303,7 @@ def test_the_environment_overrides_single_values() -> None:
         "MESHCTL_LIMITS_MAX_HEADER_LIST_BYTES": "2048",
         "MESHCTL_LIMITS_MAX_CONCURRENT_STREAMS": "30",
         "MESHCTL_LIMITS_HEADER_TIMEOUT_S": "4",
+        "MESHCTL_LIMITS_DETECT_TIMEOUT_S": "5",
     }
     assert set(environment) == set(overrides.VARIABLES)
     for content in (SMALL, LARGE):
@@ -243,7 +312,7 @@ def test_the_environment_overrides_single_values() -> None:
         assert config.access_log is not None
         assert config.access_log.path == "/var/log/access.json"
         assert config.shutdown_grace_s == 2.5
-        assert dataclasses.astuple(config.limits) == (20, 2048, 30, 4)
+        assert dataclasses.astuple(config.limits) == (20, 2048, 30, 4, 5)
 
 
 def test_empty_and_unknown_variables_change_nothing() -> None:

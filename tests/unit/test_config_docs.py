@@ -9,6 +9,7 @@ from typing import Any
 import proxy.config
 from proxy import overrides
 from proxy.config import Config, parse
+from proxy.config_listeners import SERVER_SPEAKS_FIRST
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
@@ -32,11 +33,18 @@ def keys_with_defaults(cls: type, path: str) -> Iterator[tuple[str, str]]:
 
 
 def written_default(item: "dataclasses.Field[Any]") -> str:
+    if item.metadata["derive"]:
+        return "depends"
     if item.default is dataclasses.MISSING:
         return "required"
     if item.default in (None, "", ()):
         return "none"
     return f"`{item.default:g}`" if isinstance(item.default, float) else f"`{item.default}`"
+
+
+def test_the_opaque_ports_in_the_documentation_are_the_default() -> None:
+    (written,) = re.findall(r"By default ([\d, ]+ and \d+), where", DOCS.read_text())
+    assert tuple(map(int, re.findall(r"\d+", written))) == SERVER_SPEAKS_FIRST
 
 
 def test_every_example_in_the_documentation_is_right() -> None:

@@ -7,6 +7,12 @@ from proxy.dataplane.route cimport Origin, Route, Router
 from proxy.dataplane.stats cimport CallStats
 
 
+cdef class Dial:
+    cdef readonly Endpoint endpoint
+    cdef Call call
+    cdef bint is_wanted(self) noexcept
+
+
 cdef class Call(Waiter):
     cdef DataPlane plane
     cdef Router router
@@ -15,6 +21,7 @@ cdef class Call(Waiter):
     cdef Cluster cluster
     cdef Endpoint endpoint      # of the last attempt
     cdef bint attempting        # it counts among the endpoint's calls in flight
+    cdef Dial dial              # the connection that is being made for it
     cdef CallStats stats
     cdef Body request_body, response_body
     cdef double started, started_unix, headers_at, attempt_at, deadline
@@ -31,6 +38,9 @@ cdef class Call(Waiter):
     cdef void set_deadline(self, double timeout_s) noexcept
     cdef void begin_attempt(self, Endpoint endpoint) except *
     cdef void leave_endpoint(self) noexcept
+    cdef int dial_for(self, Endpoint endpoint) except -1
+    cdef int connect_failed(self, str why) except -1
     cdef void observe(self, bint failed, double at) noexcept
     cdef int finish(self) except -1
+    cdef str protocol(self)
     cdef tuple describe(self)

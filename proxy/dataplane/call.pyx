@@ -1,7 +1,7 @@
 """What every call has, whatever its protocol: route, endpoint, times, verdict, and the one place where it ends.
 
-A Call counts itself among its endpoint's calls in flight while an attempt runs, gives the endpoint's average one sample
-an attempt, and in `finish` hands its figures to the counters and the access log. How bytes travel is for the subclasses:
+A Call counts among its endpoint's calls in flight while an attempt runs, gives the endpoint's average one sample an
+attempt, and in `finish` hands its figures to the counters and the access log. How bytes travel is for the subclasses:
 http2call.pyx, http1call.pyx, relay.pyx (a TCP connection is one call).
 
 Every call ends exactly once, in `finish`.
@@ -61,6 +61,19 @@ cdef class Call(Waiter):
             self.attempting = False
             self.endpoint.in_flight -= 1
 
+    cdef int dial_for(self, Endpoint endpoint) except -1:
+        """Have a connection to the endpoint made for this call."""
+        cdef Dial dial = Dial.__new__(Dial)
+        dial.endpoint = endpoint
+        dial.call = self
+        self.dial = dial
+        self.plane.want_dial(dial)
+        return 0
+
+    cdef int connect_failed(self, str why) except -1:
+        """The connection that was wanted could not be made."""
+        return 0
+
     cdef void observe(self, bint failed, double at) noexcept:
         """Give the endpoint's average this attempt's sample, the time until `at`; only the first one counts."""
         cdef double elapsed = at - self.attempt_at
@@ -85,7 +98,8 @@ cdef class Call(Waiter):
         if not self.counted:
             # It never got an endpoint (or was waiting for another one).
             labels = self.router.labels_for("", "") if self.route is None else self.route.labels
-            stats = self.cluster.stats_of(labels) if self.cluster is not None else self.router.stats_of(labels)
+            stats = self.cluster.stats_of(labels) if self.cluster is not None else \
+                self.router.stats_of(labels, self.protocol())
             stats.started += 1
         stats.end(self.classification, self.http_status, self.grpc_status, self.flag)
         observe_time(&stats.end_times, now - self.started)
@@ -103,6 +117,9 @@ cdef class Call(Waiter):
         queue_release(&self.response_body.queue)
         return 0
 
+    cdef str protocol(self):
+        return "http2"
+
     cdef tuple describe(self):
         """For the access log: (authority, method, path)."""
         return "", "", ""
@@ -114,3 +131,22 @@ cdef class Call(Waiter):
             self.http_status, self.grpc_status, CLASSIFICATIONS[<int> self.classification], FLAGS[<int> self.flag],
             self.plane.now - self.started, self.headers_at - self.started if self.headers_at >= 0 else float("nan"),
             self.request_body.total, self.response_body.total, self.attempts))
+
+
+cdef class Dial:
+    """A connection that a call needs. Whoever dials `endpoint` makes the connection with it, or says `failed`.
+
+    The call may be over by then: its connection then waits for another, or is closed.
+    """
+
+    cdef bint is_wanted(self) noexcept:
+        return self.call.dial is self
+
+    def failed(self, str why):
+        self.call.plane.turn(self._failed, why)
+
+    def _failed(self, why):
+        self.endpoint.dial_failed(why)
+        if self.is_wanted():
+            self.call.dial = None
+            self.call.connect_failed(why)

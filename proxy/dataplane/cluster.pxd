@@ -38,6 +38,7 @@ cdef class Cluster(Pool):
     cdef dict stats                         # calls that never got an endpoint
 
     cdef Session pick(self, Endpoint exclude)
+    cdef Endpoint pick_endpoint(self, Endpoint exclude)
     cdef Endpoint choose(self)
     cdef Endpoint draw(self)
     cdef Endpoint best_with_room(self, Endpoint exclude)

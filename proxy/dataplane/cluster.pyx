@@ -45,13 +45,15 @@ cdef class FailfastTimer(Timed):
 
 
 cdef class Cluster(Pool):
-    def __init__(self, DataPlane plane, str name, *, balancer="peak_ewma", failfast_s=3.0, max_pending=100,
+    def __init__(self, DataPlane plane, str name, *, protocol="http2", balancer="peak_ewma", failfast_s=3.0, max_pending=100,
                  max_connections_per_endpoint=10, connect_timeout_s=1.0, decay_s=10.0, initial_s=0.03,
                  failure_penalty_s=5.0):
         cdef FailfastTimer timer = FailfastTimer()
         timer.cluster = self
         self.plane = plane
         self.name = name
+        self.protocol = protocol
+        self.lazy = protocol != "http2"
         self.by_key = {}
         self.leaving = []
         self.waiters = deque()
@@ -62,7 +64,7 @@ cdef class Cluster(Pool):
         self.configure(balancer=balancer, failfast_s=failfast_s, max_pending=max_pending,
                        max_connections_per_endpoint=max_connections_per_endpoint, connect_timeout_s=connect_timeout_s,
                        decay_s=decay_s, initial_s=initial_s, failure_penalty_s=failure_penalty_s)
-        plane.clusters[name] = self
+        plane.clusters[self.key] = self
 
     def configure(self, *, balancer, failfast_s, max_pending, max_connections_per_endpoint, connect_timeout_s,
                   decay_s, initial_s, failure_penalty_s):
@@ -100,8 +102,11 @@ cdef class Cluster(Pool):
             if peers:
                 endpoint.set_cost(median(peers))
             self.by_key[key] = endpoint
-            self.plane.want_dial(endpoint)
+            if not self.lazy:
+                self.plane.want_dial(endpoint)
         self.rebuild()
+        if self.lazy and self.ready:
+            self.endpoint_ready(<Endpoint> self.ready[0])      # calls may be waiting for the first one
         self.updated_at_s = self.plane.now_s()
 
     def remove(self, addresses):
@@ -121,15 +126,22 @@ cdef class Cluster(Pool):
             if endpoint is not None:
                 self.leaving.append(endpoint)
                 endpoint.remove()
+        if keys and self.lazy:
+            self.rebuild()
 
     def close(self):
         """The cluster is configured away: no new calls; those that wait are given up."""
         self.does_not_exist()
         self.failfast_due()
         self.plane.cancel(self.failfast_timer)
-        self.plane.clusters.pop(self.name, None)
+        self.plane.clusters.pop(self.key, None)
 
     # ---- what is shown ----
+
+    @property
+    def key(self):
+        """Names it in `DataPlane.clusters`: a name may stand for one cluster for each protocol."""
+        return self.name if self.protocol == "http2" else f"{self.name} {self.protocol}"
 
     @property
     def endpoints(self):
@@ -148,7 +160,7 @@ cdef class Cluster(Pool):
 
     cdef CallStats stats_of(self, Labels labels):
         """For calls that never got an endpoint."""
-        return stats_for(self.stats, labels, self.name, "", "")
+        return stats_for(self.stats, labels, self, "", "")
 
     # ---- readiness ----
 
@@ -178,7 +190,7 @@ cdef class Cluster(Pool):
     cdef void endpoint_room(self, Endpoint endpoint) noexcept:
         cdef Waiter waiter
         try:
-            while self.waiters and endpoint.session_with_room() is not None:
+            while self.waiters and endpoint.has_room():
                 waiter = self.waiters.popleft()
                 waiter.waiting = False
                 waiter.wake()
@@ -203,7 +215,7 @@ cdef class Cluster(Pool):
     cdef void rebuild(self) except *:
         """The balancer's tables, from the endpoints that are ready."""
         cdef Endpoint endpoint
-        self.ready = [endpoint for endpoint in self.by_key.values() if endpoint.sessions]
+        self.ready = [endpoint for endpoint in self.by_key.values() if endpoint.ready]
         weights = [endpoint.weight for endpoint in self.ready]
         self.totals = None
         self.turns = self.ready
@@ -232,6 +244,14 @@ cdef class Cluster(Pool):
             endpoint.want_more()
         endpoint = self.best_with_room(exclude)
         return None if endpoint is None else endpoint.session_with_room()
+
+    cdef Endpoint pick_endpoint(self, Endpoint exclude):
+        """An endpoint for one call that finds or makes a connection of its own; None: none is ready."""
+        cdef Endpoint endpoint
+        if not self.ready:
+            return None
+        endpoint = self.choose()
+        return endpoint if endpoint is not exclude else self.best_with_room(exclude)
 
     cdef Endpoint choose(self):
         cdef Py_ssize_t n = len(self.ready), i, j
@@ -283,11 +303,11 @@ cdef class Cluster(Pool):
         """The rare way: the first choice is full or not wanted. `exclude` itself when it is the only one."""
         cdef Endpoint endpoint, best = None
         for endpoint in self.ready:
-            if endpoint.session_with_room() is None:
+            if not endpoint.has_room():
                 endpoint.want_more()
             elif endpoint is not exclude and (best is None or self.load(endpoint) < self.load(best)):
                 best = endpoint
-        if best is None and exclude is not None and exclude in self.ready and exclude.session_with_room() is not None:
+        if best is None and exclude is not None and exclude in self.ready and exclude.has_room():
             return exclude
         return best
 

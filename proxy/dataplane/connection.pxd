@@ -15,8 +15,10 @@ cdef class Connection(Flushable):
     cdef void receive(self, const uint8_t *data, size_t n) noexcept
     cdef bint peer_ended(self) noexcept
     cdef int lost(self) except -1
+    cpdef int retire(self) except -1
     cdef void touch(self) noexcept
     cdef bint is_open(self) noexcept
     cdef void write(self, const char *data, size_t n) noexcept
     cdef void finish(self, str why) noexcept
-    cdef tuple peer_address(self, str which)
+    cdef tuple address(self, str which)
+    cdef bint comes_from_us(self) except -1

@@ -7,8 +7,6 @@ subclasses say what arrived bytes mean (`receive`), what is to be sent (`flush`)
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t
 
-from proxy.dataplane.plane cimport DataPlane
-
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t c_send "send"(int fd, const void *data, size_t n, int flags)
     enum:
@@ -100,6 +98,10 @@ cdef class Connection(Flushable):
         """The connection has ended: tell whoever used it."""
         return 0
 
+    cpdef int retire(self) except -1:
+        """Take no new calls; close when those that run have ended."""
+        return 0
+
     # ---- what they use ----
 
     cdef void touch(self) noexcept:
@@ -161,7 +163,12 @@ cdef class Connection(Flushable):
             except BaseException as error:
                 self.plane.fault(error)
 
-    cdef tuple peer_address(self, str which):
+    cdef tuple address(self, str which):
         """(host, port) of "peername" or "sockname"; None where there is none."""
         name = self.transport.get_extra_info(which)
         return name[:2] if isinstance(name, tuple) else None
+
+    cdef bint comes_from_us(self) except -1:
+        """Whether the peer is one of our own upstream connections: a call would go round for ever."""
+        peer = self.address("peername")
+        return peer is not None and peer in self.plane.upstream_locals

@@ -11,4 +11,3 @@ cdef class DownstreamSession(Session):
     cdef double resets, resets_at       # a bucket of tokens for resets that cost us work
 
     cdef bint spend(self, double tokens) noexcept
-    cdef bint comes_from_us(self) except -1

@@ -55,7 +55,10 @@ cdef class DownstreamSession(Session):
             return 0
         call = new_call(self.router, self, stream_id, block, self.origin)
         try:
-            if self.comes_from_us():
+            if not self.loop_known:
+                self.loop_known = True
+                self.looped = self.comes_from_us()
+            if self.looped:
                 call.find_route()
                 call.fail(LOOP, b"this connection comes from the proxy itself: an endpoint is its own listener")
             else:
@@ -64,14 +67,6 @@ cdef class DownstreamSession(Session):
             self.plane.fault(error)
             call.fail(INTERNAL, b"fault in the proxy")
         return 0
-
-    cdef bint comes_from_us(self) except -1:
-        """Whether the peer is one of our own upstream connections: a call would go round for ever."""
-        if not self.loop_known:
-            self.loop_known = True
-            peer = self.peer_address("peername")
-            self.looped = peer is not None and peer in self.plane.upstream_locals
-        return self.looped
 
     cdef int other_frame(self, const nghttp2_frame *frame) except -1:
         if frame.hd.type == NGHTTP2_SETTINGS:
@@ -128,6 +123,11 @@ cdef class DownstreamSession(Session):
             self.pinged = True
             nghttp2_submit_ping(self.ng, NGHTTP2_FLAG_NONE, NULL)
         return 0
+
+    @property
+    def idle(self):
+        """Whether it may be closed without anyone missing it: not before its peer was told."""
+        return self.ended
 
     def close(self, str why="closed by the proxy"):
         """Now: calls that run are cancelled."""

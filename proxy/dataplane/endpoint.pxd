@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from proxy.dataplane.connection cimport Connection
 from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.session cimport Session
 from proxy.dataplane.stats cimport CallStats, Labels
@@ -9,6 +10,8 @@ cdef class Pool:
     """What an endpoint needs to know of its cluster."""
     cdef readonly DataPlane plane
     cdef readonly str name
+    cdef readonly str protocol          # "http2", "http1" or "tcp"
+    cdef bint lazy                      # connections are made when a call needs one: not HTTP/2
     cdef double decay_s, initial_s, penalty_s
     cdef readonly int max_connections
     cdef bint has_waiters(self) noexcept
@@ -23,7 +26,10 @@ cdef class Endpoint:
     cdef readonly Pool cluster
     cdef readonly str host, address, pod, uid
     cdef readonly int port, weight
-    cdef readonly list sessions         # that take new calls
+    cdef readonly bint ready            # takes new calls: stands in the balancer's tables
+    cdef readonly list sessions         # HTTP/2 connections that take new calls
+    cdef list idle                      # HTTP/1.x connections that wait for a request, the last used last
+    cdef set running                    # HTTP/1.x and TCP connections: all of them
     cdef readonly int connections       # established, those that take no new calls among them
     cdef readonly int target            # connections wanted
     cdef public int connecting          # dials under way
@@ -37,9 +43,14 @@ cdef class Endpoint:
 
     cdef double cost_now(self, double now) noexcept
     cdef void observe(self, double sample, double now) noexcept
+    cdef bint has_room(self)
     cdef Session session_with_room(self)
     cdef void want_more(self) noexcept
     cdef void session_ready(self, Session session) noexcept
     cdef void session_retired(self, Session session) noexcept
     cdef void session_closed(self, Session session) noexcept
+    cdef void opened(self, Connection connection) noexcept
+    cdef void closed(self, Connection connection) noexcept
+    cdef Connection take_idle(self)
+    cdef void give_idle(self, Connection connection) noexcept
     cdef CallStats stats_of(self, Labels labels)

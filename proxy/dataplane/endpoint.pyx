@@ -1,11 +1,14 @@
 """One pod of a cluster: its connections, its moving average, its counters.
 
-Whoever dials (proxy/net/dialer.py) is told through the plane that a connection is wanted, and asks `missing`. Does not
-choose anything: that is the cluster's balancer.
+HTTP/2 connections are made ahead of calls: whoever dials (proxy/net/dialer.py) is told through the plane that one is
+wanted, and asks `missing`. HTTP/1.x and TCP connections are made for a call; such an endpoint counts as ready until a
+connection to it fails, and then again when the dialer has got through to it. Does not choose anything: that is the
+cluster's balancer.
 """
 
 from libc.math cimport exp
 
+from proxy.dataplane.connection cimport Connection
 from proxy.dataplane.session cimport Session
 from proxy.dataplane.stats cimport CallStats, Labels, stats_for
 
@@ -37,20 +40,19 @@ cdef class Endpoint:
         self.pod = pod
         self.uid = uid
         self.sessions = []
+        self.idle = []
+        self.running = set()
+        self.ready = cluster.lazy
         self.target = 1
         self.cost = cluster.initial_s
         self.cost_at = cluster.plane.now
         self.stats = {}
 
     @property
-    def ready(self):
-        return len(self.sessions) > 0
-
-    @property
     def state(self):
         if self.removed:
             return "draining"
-        if self.sessions:
+        if self.ready:
             return "ready"
         return "backoff" if self.last_error is not None else "connecting"
 
@@ -61,8 +63,12 @@ cdef class Endpoint:
 
     @property
     def missing(self):
-        """Connections still to be dialled."""
-        return 0 if self.removed else max(self.target - len(self.sessions) - self.connecting, 0)
+        """Connections still to be dialled, other than for a call."""
+        if self.removed:
+            return 0
+        if self.cluster.lazy:
+            return 0 if self.ready else max(1 - self.connecting, 0)
+        return max(self.target - len(self.sessions) - self.connecting, 0)
 
     # ---- peak EWMA (design: Peak EWMA, precisely) ----
 
@@ -100,6 +106,10 @@ cdef class Endpoint:
 
     # ---- connections ----
 
+    cdef bint has_room(self):
+        """Whether it can take one more call now."""
+        return self.ready if self.cluster.lazy else self.session_with_room() is not None
+
     cdef Session session_with_room(self):
         """The first connection that can carry one more call: later ones are only filled when it is full."""
         cdef Session session
@@ -109,8 +119,8 @@ cdef class Endpoint:
         return None
 
     cdef void want_more(self) noexcept:
-        """All connections are full: dial another, one at a time."""
-        if not self.removed and self.target <= len(self.sessions) \
+        """All HTTP/2 connections are full: dial another, one at a time."""
+        if not self.cluster.lazy and not self.removed and self.target <= len(self.sessions) \
                 and self.target < self.cluster.max_connections:
             self.target += 1
             self.cluster.plane.want_dial(self)
@@ -122,7 +132,8 @@ cdef class Endpoint:
             session.retire()
             return
         self.sessions.append(session)
-        if len(self.sessions) == 1:
+        if not self.ready:
+            self.ready = True
             self.cluster.endpoint_ready(self)
         else:
             self.cluster.endpoint_room(self)
@@ -132,8 +143,7 @@ cdef class Endpoint:
         if session in self.sessions:
             self.sessions.remove(session)
             if not self.sessions:
-                self.unready_at = self.cluster.plane.now
-                self.cluster.endpoint_unready(self)
+                self.not_ready()
             if not self.removed:
                 # Extra connections are for a load that may be over: only the first is always replaced.
                 self.target = max(1, len(self.sessions))
@@ -143,16 +153,52 @@ cdef class Endpoint:
         self.connections -= 1
         self.session_retired(session)
 
+    # ---- HTTP/1.x and TCP connections ----
+
+    cdef void opened(self, Connection connection) noexcept:
+        """A connection stands, for a call or (by the dialer, which found the way open again) for none."""
+        self.connections += 1
+        self.running.add(connection)
+        self.last_error = None
+        if not self.ready and not self.removed:
+            self.ready = True
+            self.cluster.endpoint_ready(self)
+
+    cdef void closed(self, Connection connection) noexcept:
+        self.connections -= 1
+        self.running.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    cdef Connection take_idle(self):
+        """The connection used last: those beyond what the load needs grow old and are closed."""
+        return <Connection> self.idle.pop() if self.idle else None
+
+    cdef void give_idle(self, Connection connection) noexcept:
+        self.idle.append(connection)
+
+    # ---- what the dialer and the resolver say ----
+
     def dial_failed(self, str why):
         """A connection could not be made; the dialer tries again later."""
         self.connect_failures += 1
         self.last_error = why
+        if self.cluster.lazy and self.ready:
+            self.not_ready()
+            self.cluster.plane.want_dial(self)
+
+    def not_ready(self):
+        self.ready = False
+        self.unready_at = self.cluster.plane.now
+        self.cluster.endpoint_unready(self)
 
     def remove(self):
         """It is no endpoint any more: no new calls, those that run go on (the grace period bounds them)."""
         self.removed = True
-        for session in list(self.sessions):
-            session.retire()
+        if self.cluster.lazy:
+            self.ready = False
+        for connection in [*self.sessions, *self.running]:
+            connection.retire()
 
     cdef CallStats stats_of(self, Labels labels):
-        return stats_for(self.stats, labels, self.cluster.name, self.address, self.pod)
+        return stats_for(self.stats, labels, self.cluster, self.address, self.pod)

@@ -24,7 +24,7 @@ from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
 from proxy.dataplane.headers cimport METHOD, PATH, HeaderBlock, format_timeout
 from proxy.dataplane.nghttp2 cimport *
-from proxy.dataplane.route cimport Origin, Router
+from proxy.dataplane.route cimport Origin, Router, text_of
 from proxy.dataplane.session cimport MAX_STREAM_ID, Session, data_provider, nv_scratch
 
 cdef enum:
@@ -72,8 +72,8 @@ cdef class Http2Call(Call):
             return self.fail(HEADERS_TOO_LARGE, b"the request has over %d headers or %d bytes of them" % (
                 self.plane.limits.max_header_fields, self.plane.limits.max_header_list_bytes))
         if not self.route.found:
-            return self.fail(NO_ENDPOINT, b"no route matches authority %s, path %s" % (
-                text_of(self.request.authority()), text_of(self.request.value_of(PATH))))
+            return self.fail(NO_ENDPOINT, f"no route matches authority {text_of(self.request.authority())}, "
+                             f"path {text_of(self.request.value_of(PATH))}".encode())
         if self.plane.calls > self.plane.limits.max_calls:
             return self.fail(OVERLOADED, b"over %d calls are in flight" % self.plane.limits.max_calls)
         limit = self.route.timeout_s
@@ -533,10 +533,5 @@ cdef class Http2Call(Call):
     cdef tuple describe(self):
         if self.request is None:
             return "", "", ""           # the log was switched on when the call had begun
-        return (text_of(self.request.authority()).decode("latin-1"),
-                text_of(self.request.value_of(METHOD)).decode("latin-1"),
-                text_of(self.request.value_of(PATH)).decode("latin-1"))
-
-
-cdef bytes text_of(nghttp2_vec v):
-    return v.base[:v.len] if v.len else b""
+        return (text_of(self.request.authority()), text_of(self.request.value_of(METHOD)),
+                text_of(self.request.value_of(PATH)))

@@ -27,14 +27,15 @@ cdef class DataPlane:
     cdef readonly Limits limits
     cdef readonly dict clusters         # name -> Cluster
     cdef readonly dict cuts             # reason -> downstream connections cut
-    cdef readonly set downstreams       # open DownstreamSessions
+    cdef readonly set downstreams       # open connections from clients
     cdef readonly set upstream_locals   # local addresses of our own upstream connections, to find loops
     cdef readonly long faults
     cdef readonly long calls            # in flight
     cdef readonly long malformed        # requests refused before routing
     cdef readonly object last_fault
     cdef public object access_log       # None, or a list that each finished call appends a tuple to
-    cdef public object on_dial          # called with an Endpoint that wants another connection
+    cdef public object on_dial          # called with an Endpoint that misses a connection, or a Dial
+
     cdef object clock
     cdef double now                     # plane seconds, read once a turn
     cdef uint64_t random_state
@@ -55,11 +56,13 @@ cdef class DataPlane:
     cdef void mark(self, Flushable session) noexcept
     cdef void at(self, Timed timed, double when) noexcept
     cdef void cancel(self, Timed timed) noexcept
-    cdef void want_dial(self, object endpoint) noexcept
+    cdef void want_dial(self, object wanted) noexcept
     cdef void fault(self, object error) noexcept
     cdef void note(self, str text) noexcept
     cdef uint64_t random(self) noexcept
     cdef int put(self, const char *data, size_t n) noexcept
+    cdef int reserve(self, size_t n) noexcept
+    cdef char *scratch(self, size_t n) except NULL
     cdef void sift_up(self, Py_ssize_t i) noexcept
     cdef void sift_down(self, Py_ssize_t i) noexcept
     cdef void arm(self)

@@ -138,16 +138,17 @@ cdef class DataPlane:
         finally:
             self.leave()
 
-    cdef void want_dial(self, object endpoint) noexcept:
-        self.to_dial.append(endpoint)
+    cdef void want_dial(self, object wanted) noexcept:
+        """Say after the turn that an endpoint misses a connection, or that a call needs one of its own."""
+        self.to_dial.append(wanted)
 
     def dial(self):
         wanted, self.to_dial = self.to_dial, []
         if self.on_dial is None:
             return
-        for endpoint in wanted:
+        for each in wanted:
             try:
-                self.on_dial(endpoint)
+                self.on_dial(each)
             except BaseException as error:
                 self.fault(error)
 
@@ -183,20 +184,33 @@ cdef class DataPlane:
     # ---- output ----
 
     cdef int put(self, const char *data, size_t n) noexcept:
-        cdef size_t capacity
-        cdef char *grown
-        if self.out_capacity - self.out_len < n:
-            capacity = self.out_capacity * 2
-            while capacity - self.out_len < n:
-                capacity *= 2
-            grown = <char *> realloc(self.out, capacity)
-            if grown == NULL:
-                return -1
-            self.out = grown
-            self.out_capacity = capacity
+        if self.reserve(n) != 0:
+            return -1
         memcpy(self.out + self.out_len, data, n)
         self.out_len += n
         return 0
+
+    cdef int reserve(self, size_t n) noexcept:
+        """Room for n more bytes of output; -1 when there is no memory."""
+        cdef size_t capacity = self.out_capacity
+        cdef char *grown
+        if capacity - self.out_len >= n:
+            return 0
+        while capacity - self.out_len < n:
+            capacity *= 2
+        grown = <char *> realloc(self.out, capacity)
+        if grown == NULL:
+            return -1
+        self.out = grown
+        self.out_capacity = capacity
+        return 0
+
+    cdef char *scratch(self, size_t n) except NULL:
+        """Room for n bytes, good until the next flush or call of this."""
+        self.out_len = 0
+        if self.reserve(n) != 0:
+            raise MemoryError
+        return self.out
 
     # ---- timers: a binary heap whose entries know their place, so that a deadline that is not reached costs
     # O(log n) and one event-loop timer serves all calls ----

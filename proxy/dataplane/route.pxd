@@ -5,7 +5,7 @@ from proxy.dataplane.stats cimport CallStats, Labels
 
 
 cdef class Origin:
-    """Where a downstream connection came in, and where it was going when the kernel redirected it ("": nowhere else)."""
+    """Where a connection came in, and where it was going when the kernel redirected it ("": it was not)."""
     cdef readonly str listener, destination
     cdef bytes key
 
@@ -27,7 +27,10 @@ cdef class Router:
     cdef dict labels            # (authority, method) -> Labels
     cdef set authorities, methods
     cdef object resolve
-    cdef dict stats             # calls that matched no route
+    cdef dict stats             # protocol -> Labels -> CallStats of calls that matched no route
 
     cdef Route find(self, Origin origin, char protocol, nghttp2_vec authority, nghttp2_vec path)
-    cdef CallStats stats_of(self, Labels labels)
+    cdef CallStats stats_of(self, Labels labels, str protocol)
+
+
+cdef str text_of(nghttp2_vec v)

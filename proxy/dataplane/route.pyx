@@ -28,6 +28,15 @@ cdef class Origin:
         self.key = f"{listener} {destination} ".encode()
 
 
+class NoCluster:
+    """Stands for the cluster where there is no route to one."""
+
+    name = ""
+
+    def __init__(self, protocol):
+        self.protocol = protocol
+
+
 cdef class Route:
     cdef Cluster choose(self, DataPlane plane):
         """The cluster of one call: at random by weight where there are several."""
@@ -63,10 +72,11 @@ cdef class Router:
 
     def call_stats(self):
         """The counters of calls that matched no route."""
-        return list(self.stats.values())
+        return [stats for table in self.stats.values() for stats in table.values()]
 
-    cdef CallStats stats_of(self, Labels labels):
-        return stats_for(self.stats, labels, "", "", "")
+    cdef CallStats stats_of(self, Labels labels, str protocol):
+        cdef dict table = self.stats.setdefault(protocol, {})
+        return stats_for(table, labels, NoCluster(protocol), "", "")
 
     cdef Route find(self, Origin origin, char protocol, nghttp2_vec authority, nghttp2_vec path):
         cdef const void *query
@@ -78,7 +88,7 @@ cdef class Router:
             query = memchr(path.base, b'?', path.len)
             if query != NULL:
                 path.len = <const char *> query - <const char *> path.base
-        # The path begins at the first slash, and an authority has none, nor a blank: the key cannot be read in two ways.
+        # A path begins at the first slash, and an authority has none, nor a blank: a key cannot be read in two ways.
         key = PyBytes_FromStringAndSize(NULL, n + 1 + authority.len + path.len)
         p = PyBytes_AS_STRING(key)
         memcpy(p, PyBytes_AS_STRING(origin.key), n)

@@ -56,7 +56,6 @@ cdef class Session(Connection):
     cdef void released(self) noexcept
     cdef object endpoint(self)
     cdef void call_over(self, double age_s, bint cancelled) noexcept
-    cpdef int retire(self) except -1
     cdef bint fill(self) noexcept
 
 

@@ -402,7 +402,6 @@ cdef class Session(Connection):
         """A call of this downstream session ended; `cancelled`: by its client."""
 
     cpdef int retire(self) except -1:
-        """Take no new calls; close when those that run have ended."""
         self.retired = True
         return 0
 

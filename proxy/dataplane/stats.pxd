@@ -22,7 +22,7 @@ cdef class Labels:
 
 cdef class CallStats:
     cdef readonly Labels labels
-    cdef readonly str cluster, endpoint, pod
+    cdef readonly str cluster, protocol, endpoint, pod
     cdef readonly int64_t started, ended
     cdef readonly uint64_t request_messages, request_bytes, response_messages, response_bytes
     cdef Times headers_times, end_times
@@ -33,4 +33,4 @@ cdef class CallStats:
     cdef void settle(self)
 
 
-cdef CallStats stats_for(dict table, Labels labels, str cluster, str endpoint, str pod)
+cdef CallStats stats_for(dict table, Labels labels, object cluster, str endpoint, str pod)

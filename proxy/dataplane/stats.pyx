@@ -96,13 +96,17 @@ cdef class CallStats:
         return found
 
 
-cdef CallStats stats_for(dict table, Labels labels, str cluster, str endpoint, str pod):
-    """The CallStats of these labels in an endpoint's (or a cluster's own) table, made when first asked for."""
+cdef CallStats stats_for(dict table, Labels labels, object cluster, str endpoint, str pod):
+    """The CallStats of these labels in an endpoint's (or a cluster's own) table, made when first asked for.
+
+    `cluster` has a name and a protocol.
+    """
     cdef CallStats stats = <CallStats> table.get(labels)
     if stats is None:
         stats = CallStats.__new__(CallStats)
         stats.labels = labels
-        stats.cluster = cluster
+        stats.cluster = cluster.name
+        stats.protocol = cluster.protocol
         stats.endpoint = endpoint
         stats.pod = pod
         table[labels] = stats

@@ -26,7 +26,7 @@ cdef class UpstreamSession(Session):
 
     cdef int opened(self) except -1:
         self.start(False)
-        self.local = self.peer_address("sockname")
+        self.local = self.address("sockname")
         self.plane.upstream_locals.add(self.local)
 
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *:

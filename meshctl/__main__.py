@@ -132,7 +132,7 @@ def summary(config: Config) -> list[str]:
         f"admin: {config.admin.address}",
         *_table("listeners", listeners),
         *_table("clusters", clusters),
-        *_table("routes", routes),
+        *(_table("routes", routes) if routes else ["routes: 0 (all passes through to where it was going)"]),
     ]
 
 

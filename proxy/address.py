@@ -79,11 +79,13 @@ def address(*, lowest_port: int = 1, default_port: int | None = None, hint: str 
 
 def port_range(value: object, path: str, errors: Errors) -> Any:
     """A check: a port or a range of ports; becomes a `PortRange`."""
-    first = last = value
+    ports = None
     if isinstance(value, str) and (found := _PORTS(value)):
-        first, last = int(found[1]), int(found[2])
-    if type(first) is int and type(last) is int and 1 <= first <= last <= 65_535:
-        return PortRange(first, last)
+        ports = PortRange(int(found[1]), int(found[2]))
+    elif isinstance(value, int) and not isinstance(value, bool):
+        ports = PortRange(value, value)
+    if ports and 1 <= ports.first <= ports.last <= 65_535:
+        return ports
     errors.add(path, f"must be a port from 1 to 65535 or a range like 9000-9100, not {described(value)}")
     return INVALID
 

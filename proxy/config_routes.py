@@ -81,7 +81,7 @@ def route_problems(
     sound = [item for item in listeners if INVALID not in (item, item.name, item.intercept, item.protocol)]
     known = bool(sound) and len(sound) == len(listeners)
     for index, route in enumerate(routes):
-        if INVALID in (route, route.match):
+        if route.match is INVALID:
             continue
         if known and route.match.listener is not INVALID:
             for place, message in _match_problems(route.match, sound):
@@ -104,7 +104,7 @@ def _match_problems(match: MatchConfig, listeners: list[ListenerConfig]) -> Iter
             yield "match.listener", f"no listener is called {match.listener!r}; {suggestion(match.listener, names)}"
     if not followers:
         return
-    if match.destination is not None and all(item.intercept is None for item in followers):
+    if match.destination not in (None, INVALID) and all(item.intercept is None for item in followers):
         yield "match.destination", "never holds; only a listener with `intercept` learns where connections were going"
     if all(item.protocol == "tcp" for item in followers):
         for name in match.request_keys:

@@ -76,6 +76,14 @@ routes: [{cluster: used}]
     assert "  idle  http2  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
 
 
+def test_check_says_of_a_file_without_routes_that_all_passes_through(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text("listeners: [{name: outbound, address: '127.0.0.1:4140', intercept: outbound}]")
+    done = meshctl("proxy", "--check", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("clusters: 0\nroutes: 0 (all passes through to where it was going)\n")
+
+
 def test_check_of_a_wrong_file_prints_every_error_and_exits_with_2(wrong: Path) -> None:
     done = meshctl("proxy", "--check", str(wrong))
     assert (done.returncode, done.stdout) == (2, "")

@@ -23,8 +23,6 @@ routes:
   - cluster: voting
 """
 
-CLUSTERS_AND_ROUTES = SMALL[SMALL.index("clusters:") :]
-
 LARGE = (Path(__file__).parent / "config_large.yaml").read_text()
 
 
@@ -126,55 +124,6 @@ def test_what_is_off_is_left_out_of_as_dict() -> None:
     assert shown["clusters"][0]["static"] == {"endpoints": [{"address": "127.0.0.1:50051", "weight": 1, "pod": ""}]}
 
 
-def test_as_dict_shows_what_a_listeners_other_keys_make_its_default() -> None:
-    plain, _, redirected, inbound, raw = parse(LARGE).as_dict()["listeners"]
-    assert (plain["protocol"], plain["opaque_ports"], raw["opaque_ports"]) == ("http2", [], [])
-    assert redirected["opaque_ports"] == [25, "9000-9100"]
-    assert inbound["protocol"] == "detect"
-    assert inbound["opaque_ports"] == [25, 587, 3306, 4444, 5432, 6379, 9300, 11211]
-
-
-def test_opaque_ports_are_those_listed_to_the_ends_of_their_ranges() -> None:
-    plain, _, redirected, inbound, _ = parse(LARGE).listeners
-    opaque = [port for port in range(65_536) if redirected.is_opaque(port)]
-    assert opaque == [25, *range(9000, 9101)]
-    assert inbound.is_opaque(3306)
-    assert not inbound.is_opaque(80)
-    assert not plain.is_opaque(3306)
-
-
-@pytest.mark.parametrize(
-    ("keys", "protocol", "opaque"),
-    [
-        ("protocol: detect", "detect", False),
-        ("protocol: http1", "http1", False),
-        ("intercept: outbound", "detect", True),
-        ("intercept: outbound, protocol: http2", "http2", False),
-        ("intercept: outbound, protocol: tcp", "tcp", False),
-        ("intercept: outbound, opaque_ports: []", "detect", False),
-    ],
-)
-def test_a_listener_is_filled_in_by_its_other_keys(keys: str, protocol: str, opaque: bool) -> None:
-    (listener,) = parse("listeners: [{name: a, address: '[::1]:1', " + keys + "}]\n" + CLUSTERS_AND_ROUTES).listeners
-    assert listener.protocol == protocol
-    assert listener.is_opaque(3306) is opaque
-
-
-@pytest.mark.parametrize("direction", ["outbound", "inbound"])
-@pytest.mark.parametrize("rest", ["", "clusters: []\nroutes: []"])
-def test_a_listener_that_intercepts_needs_no_routes_and_clusters(direction: str, rest: str) -> None:
-    config = parse("listeners: [{name: a, address: '[::1]:1', intercept: " + direction + "}]\n" + rest)
-    assert (config.clusters, config.routes) == ((), ())
-
-
-def test_listeners_may_intercept_in_the_same_direction() -> None:
-    v4, v6 = (
-        f"{{name: {name}, address: '{place}', intercept: outbound}}"
-        for name, place in (("a", "0.0.0.0:1"), ("b", "[::]:1"))
-    )
-    assert [item.name for item in parse(f"listeners: [{v4}, {v6}]").listeners] == ["a", "b"]
-
-
 def test_an_alias_repeats_what_its_anchor_holds() -> None:
     shared = changed("dns:", "ewma: *shared\n    dns:", changed("ewma: {", "ewma: &shared {"))
     first, second, _ = parse(shared).clusters
@@ -243,11 +192,6 @@ def test_what_is_wrong_in_itself_is_not_compared() -> None:
     content = changed('"[0:0::1]:0"', "x", changed('"127.0.0.1:4140"', "x", content))
     paths = [line.partition(": ")[0] for line in errors_of(content)]
     assert paths == [f"listeners[{index}].{name}" for index in (0, 1) for name in ("name", "address")]
-
-
-def test_two_listeners_may_leave_their_port_to_the_system() -> None:
-    config = parse(changed('"127.0.0.1:4140"', '"[::1]:0"'))
-    assert config.listeners[0].address == config.listeners[1].address == SocketAddress("::1", 0)
 
 
 @pytest.mark.parametrize("kept", ["listeners", "clusters", "routes"])

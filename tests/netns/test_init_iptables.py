@@ -116,7 +116,7 @@ def test_the_kernel_holds_the_rules_as_they_were_rendered(pod: Pod, backend: str
 
 HALVES = {
     "complete": (),
-    "changed": (f"-F {INBOUND}", f"-A {OUTBOUND} -p tcp -j ACCEPT", f"-I {INBOUND} 1 -p tcp -j ACCEPT"),
+    "changed": (f"-F {INBOUND}", f"-A {OUTBOUND} -p tcp -j {INBOUND}", f"-I {INBOUND} 1 -p tcp -j ACCEPT"),
     "empty chains, no jumps": (
         f"-D PREROUTING -p tcp -j {INBOUND}",
         f"-D OUTPUT -p tcp -j {OUTBOUND}",
@@ -169,6 +169,16 @@ def test_removal_takes_out_all_that_is_ours_from_any_state(pod: Pod, backend: st
     pod.intercept("--remove")
     assert both(pod, backend) == before
     assert pod.intercept("--remove") == ""
+
+
+def test_removal_takes_out_what_is_ours_in_either_backend(pod: Pod, backend: str, other: str) -> None:
+    for name in (backend, other):
+        restore(pod, name, f":{INBOUND} -", f"-A PREROUTING -p tcp -j {INBOUND}")
+    printed = pod.intercept("--dry-run", "--remove")
+    names = {f"# {program(family, name, 'restore')}" for family in FAMILIES for name in (backend, other)}
+    assert {line.removesuffix(" --noflush") for line in printed.splitlines() if line.startswith("#")} == names
+    pod.intercept("--remove")
+    assert not any(ours(lines) for name in (backend, other) for lines in both(pod, name))
 
 
 def test_a_removal_of_one_backend_leaves_the_other(pod: Pod, backend: str, other: str) -> None:

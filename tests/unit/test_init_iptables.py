@@ -3,6 +3,7 @@
 What it does to a real network namespace is tested in `tests/netns`.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from injector.iptables import Held, Interception, Skips, installation, parse_ports
 from meshctl.__main__ import cli
+from meshctl.init_iptables import init_iptables as init_iptables_command
+from tests.support.process import ROOT
 
 BACKENDS = ("nft", "legacy")
 
@@ -102,3 +105,15 @@ def test_a_dry_run_without_ipv6_says_nothing_of_it() -> None:
     done = init_iptables("--dry-run", "--no-ipv6", "--backend", "legacy")
     assert done.stdout == f"# iptables-legacy-restore --noflush\n{installation(Interception(), 4, Held())}\n"
     assert "ip6" not in done.stderr
+
+
+def test_the_documentation_names_every_option_and_its_default() -> None:
+    page = (ROOT / "docs" / "interception.md").read_text()
+    documented = dict(re.findall(r"(?m)^\| `(--[^`]+)` \| (?:`(.+?)`|[^|`]+) \|", page))
+    options = {
+        "/".join([*option.opts[:1], *option.secondary_opts]): option.default for option in init_iptables_command.params
+    }
+    assert documented == {
+        name: str(default) if isinstance(default, int | str) and not isinstance(default, bool) else ""
+        for name, default in options.items()
+    }

@@ -1,4 +1,4 @@
-"""The command line: `meshctl proxy`, `meshctl demo`, `meshctl version`.
+"""The command line: `meshctl proxy`, `meshctl demo`, `meshctl init-iptables`, `meshctl version`.
 
 Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
 called, so that none pays for another. What the commands do is not known here.
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from meshctl.init_iptables import init_iptables
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 
 PROGRAM = "meshctl"
@@ -88,6 +89,9 @@ def demo(keep: bool) -> None:
             f"The demo needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[demo]'"
         ) from error
     sys.exit(run(keep=keep))
+
+
+cli.add_command(init_iptables)
 
 
 @cli.command()

@@ -6,7 +6,8 @@ status 0 (a child that ended unasked is a failure too); leaving it on a failure 
 of a failed test shows the end of the stderr of every child that was there (`tests/conftest.py`).
 
 `start_proxy` runs the proxy from a configuration given as a mapping, with free ports filled in, and returns
-when it is ready. Neither knows what a test sends through it.
+when it is ready. A `Place` says where a child runs, such as another network namespace (`tests/netns`). None of
+them knows what a test sends through the proxy.
 """
 
 import contextlib
@@ -19,6 +20,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar
@@ -37,6 +40,17 @@ SHUTDOWN_GRACE_S = 0.2  # unless the test says: a proxy told to stop takes late 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a child runs: a command put before its own, and how this thread makes sockets there."""
+
+    prefix: tuple[str, ...] = ()
+    entered: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+
+
+HERE = Place()
+
+
 class Process:
     """A running child process.
 
@@ -46,13 +60,16 @@ class Process:
 
     open: ClassVar[set["Process"]] = set()  # those not closed yet
 
-    def __init__(self, command: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], name: str, env: Mapping[str, str] | None = None, place: Place = HERE
+    ) -> None:
         self.name = name
+        self.place = place
         self._end_was_asked_for = False
         self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = subprocess.Popen(
-            command,
+            (*place.prefix, *command),
             cwd=ROOT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
@@ -133,7 +150,8 @@ class Process:
 
     def wait_for_port(self, address: str, timeout_s: float = 10) -> None:
         """Returns when a TCP connection to "host:port" is accepted."""
-        self.wait_until(lambda: accepts(address), f"listening on {address}", timeout_s)
+        with self.place.entered():
+            self.wait_until(lambda: accepts(address), f"listening on {address}", timeout_s)
 
     def failure(self, problem: str) -> AssertionError:
         """An error that says what is wrong with the process, with the end of its stderr."""
@@ -168,12 +186,14 @@ def start_python(module: str, *arguments: str, name: str, env: Mapping[str, str]
 class ProxyProcess(Process):
     """A running proxy: where it listens, what its admin port tells, and its configuration file."""
 
-    def __init__(self, config: Mapping[str, Any], directory: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], directory: Path, env: Mapping[str, str] | None = None, place: Place = HERE
+    ) -> None:
         self.config_path = directory / "proxy.yaml"
         self._listeners: dict[str, str] = {}
         self.admin = config.get("admin", {}).get("address") or free_address()
         self.configure(config)
-        super().__init__((*PROXY_COMMAND, "--config", str(self.config_path)), "the proxy", env)
+        super().__init__((*PROXY_COMMAND, "--config", str(self.config_path)), "the proxy", env, place)
 
     def listener(self, name: str) -> str:
         """The "host:port" of the listener called `name`."""
@@ -201,7 +221,8 @@ class ProxyProcess(Process):
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """(HTTP status, body) of a request to the admin port."""
         host, port = split_address(self.admin)
-        with contextlib.closing(http.client.HTTPConnection(host, port, timeout=5)) as connection:
+        connecting = contextlib.closing(http.client.HTTPConnection(host, port, timeout=5))
+        with self.place.entered(), connecting as connection:
             connection.request(method, path)
             response = connection.getresponse()
             return response.status, response.read().decode()
@@ -236,6 +257,7 @@ def start_proxy(
     *,
     env: Mapping[str, str] | None = None,
     timeout_s: float = 20,
+    place: Place = HERE,
 ) -> ProxyProcess:
     """Starts the proxy on `config` (the YAML as a mapping) and waits until it is ready.
 
@@ -243,7 +265,7 @@ def start_proxy(
     left out; a free one is then chosen beforehand.
     AssertionError with the proxy's stderr when it is not ready within `timeout_s`.
     """
-    proxy = ProxyProcess(config, directory, env)
+    proxy = ProxyProcess(config, directory, env, place)
     try:
         proxy.wait_until(proxy.ready, "ready", timeout_s)
     except BaseException:

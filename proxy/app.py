@@ -1,7 +1,8 @@
 """The proxy, written out once from top to bottom: the one place that wires everything together.
 
-    Listener -> DownstreamSession -> Router -> Cluster -> Balancer -> Endpoint -> UpstreamSession
-                                                 ^ resolvers (discovery)      ^ Dialer
+    Listener -> Intake -> DownstreamSession -> Router -> Cluster -> Balancer -> Endpoint -> UpstreamSession
+                          Http1Downstream                 ^ resolvers            ^ Dialer   Http1Upstream
+                          Relay                             (discovery)                     RelayEnd
 
 Owns the order of starting, reloading and stopping. Every other module is handed what it needs, and knows no
 more.
@@ -15,7 +16,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,14 @@ from proxy.admin.access_log import AccessLog
 from proxy.admin.exposition import Exposition
 from proxy.admin.metrics import Build, PlaneCollector
 from proxy.admin.server import AdminServer
-from proxy.config import ClusterConfig, Config, ConfigError, load
-from proxy.dataplane import (
-    BUCKETS_S,
-    Cluster,
-    DataPlane,
-    DownstreamSession,
-    Limits,
-    Origin,
-    Router,
-    libnghttp2_version,
-)
-from proxy.discovery import Add, DoesNotExist, EndpointUpdate, Remove, Reset, make_resolver
+from proxy.clusters import Lanes, Originals
+from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, load
+from proxy.dataplane import BUCKETS_S, DataPlane, Limits, Router, libnghttp2_version
+from proxy.discovery import make_resolver
 from proxy.net.dialer import Dialer
+from proxy.net.intake import Intake
 from proxy.net.listener import Listener
-from proxy.routes import route_table
+from proxy.routes import Resolve, Target, opaque_table, route_table
 
 log = logging.getLogger("meshctl")
 
@@ -72,9 +66,13 @@ class Proxy:
         self.plane.on_note = log.warning
         self._dialer = Dialer(self.plane)
         self._resolving: dict[str, asyncio.Task[None]] = {}
-        self._clusters: dict[str, tuple[ClusterConfig, Cluster]] = {}
-        self._router = Router(self.plane, lambda *_: None)
+        self._clusters: dict[str, Lanes] = {}
+        self._table: Resolve = lambda *_: None
+        self._opaque: Callable[[str, str], bool] = lambda *_: False
+        self._router = Router(self.plane, self._route)
+        self._originals = Originals(self.plane, lambda: self._router.replace(self._route))
         self._listeners: dict[str, Listener] = {}
+        self._intakes: dict[str, Intake] = {}
         self._collector = PlaneCollector(self, BUCKETS_S, _build())
         self._admin = AdminServer(self, Exposition(self._collector))
         self._access_log: AccessLog | None = None
@@ -102,7 +100,7 @@ class Proxy:
         """Ready when the listeners are bound and every cluster's resolver has spoken (semantics: 13)."""
         if self._stopping.is_set():
             return False, "shutting down"
-        silent = [name for name, (_, cluster) in self._clusters.items() if cluster.exists is None]
+        silent = [name for name, lanes in self._clusters.items() if lanes.exists is None]
         return (False, f"no word yet about the endpoints of {', '.join(silent)}") if silent else (True, "")
 
     def shutdown(self) -> None:
@@ -119,8 +117,8 @@ class Proxy:
         self._bind(self._config)
         await self._admin.start(self._config.admin.address.host, self._config.admin.address.port)
         self._apply(self._config)
-        for name, listener in self._listeners.items():
-            await self._listen(name, listener)
+        for listener in self._config.listeners:
+            await self._listen(listener)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.shutdown)
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
@@ -146,10 +144,18 @@ class Proxy:
             raise
         self._listeners.update(bound)
 
-    async def _listen(self, name: str, listener: Listener) -> None:
-        origin = Origin(name)
-        await listener.start(lambda: DownstreamSession(self._router, origin))
-        log.info("listener %s on %s", name, listener.address)
+    async def _listen(self, config: ListenerConfig) -> None:
+        listener = self._listeners[config.name]
+        intake = Intake(
+            config,
+            self._router,
+            lambda listener, destination: self._opaque(listener, destination),
+            detect_timeout_s=self._config.limits.detect_timeout_s,
+            own_ports=lambda: {listener.port for listener in self._listeners.values()},
+        )
+        self._intakes[config.name] = intake
+        await listener.start(intake.protocol)
+        log.info("listener %s on %s", config.name, listener.address)
 
     # ---- configuration ----
 
@@ -158,40 +164,37 @@ class Proxy:
         wanted = {cluster.name: cluster for cluster in config.clusters}
         for cluster_config in wanted.values():
             self._apply_cluster(cluster_config)
-        table = {name: cluster for name, (_, cluster) in self._clusters.items()}
-        resolve = route_table(config.routes, table)
-        self._router.replace(lambda _, __, authority, path, protocol: resolve(authority, path, protocol == "grpc"))
+        inbound = {listener.name for listener in config.listeners if listener.intercept == "inbound"}
+        self._table = route_table(config.routes, {name: self._clusters[name].lane for name in wanted}, inbound)
+        self._opaque = opaque_table(config.routes, {name: each.protocol for name, each in wanted.items()}, inbound)
+        self._config = config
+        self._router.replace(self._route)
         for name in [name for name in self._clusters if name not in wanted]:
             self._resolving.pop(name).cancel()
-            _, cluster = self._clusters.pop(name)
-            self.plane.turn(cluster.close)
+            self._clusters.pop(name).close()
         self._apply_access_log(config)
-        self._config = config
 
     def _apply_cluster(self, config: ClusterConfig) -> None:
-        settings: dict[str, Any] = {
-            "balancer": config.balancer,
-            "failfast_s": config.failfast_s,
-            "max_pending": config.max_pending,
-            "max_connections_per_endpoint": config.max_connections_per_endpoint,
-            "connect_timeout_s": config.connect_timeout_s,
-            "decay_s": config.ewma.decay_s,
-            "initial_s": config.ewma.initial_s,
-            "failure_penalty_s": config.ewma.failure_penalty_s,
-        }
-        old, cluster = self._clusters.get(config.name, (None, None))
-        if old == config:
-            return
-        if cluster is None:
-            cluster = Cluster(self.plane, config.name, **settings)
-        else:
-            cluster.configure(**settings)
-        self._clusters[config.name] = (config, cluster)
+        lanes = self._clusters.get(config.name)
+        old = None if lanes is None else lanes.config
+        if lanes is None:
+            lanes = self._clusters[config.name] = Lanes(self.plane, config)
+        elif old != config:
+            lanes.configure(config)
         if old is None or (old.static, old.dns) != (config.static, config.dns):
             if old is not None:
                 self._resolving[config.name].cancel()
-            task = asyncio.get_running_loop().create_task(self._resolve(config, cluster))
+            task = asyncio.get_running_loop().create_task(self._resolve(config, lanes))
             self._resolving[config.name] = task
+
+    def _route(self, listener: str, destination: str, authority: str, path: str, protocol: str) -> Target | None:
+        """A configured route, or else the way to where the connection was going."""
+        target = self._table(listener, destination, authority, path, protocol)
+        if target is not None or not destination:
+            return target
+        direction = self._intakes[listener].config.intercept or ""
+        wire = "http2" if protocol == "grpc" else protocol
+        return [(self._originals.cluster(direction, destination, wire), 1)], None
 
     def _apply_access_log(self, config: Config) -> None:
         path = config.access_log.path if config.access_log else None
@@ -204,27 +207,16 @@ class Proxy:
             self._access_log = AccessLog(self.plane, path)
             self._access_log.start()
 
-    async def _resolve(self, config: ClusterConfig, cluster: Cluster) -> None:
+    async def _resolve(self, config: ClusterConfig, lanes: Lanes) -> None:
         """Carry one resolver's updates to its cluster."""
         while True:
             try:
                 async for update in make_resolver(config).updates():
-                    self._update(cluster, update)
+                    lanes.update(update)
             except Exception:
                 # A fault of ours: the endpoints stay as they are, and discovery begins anew.
                 log.exception("discovery of cluster %s failed, trying again", config.name)
             await asyncio.sleep(RESOLVE_AGAIN_S)
-
-    def _update(self, cluster: Cluster, update: EndpointUpdate) -> None:
-        match update:
-            case Reset(endpoints):
-                self.plane.turn(cluster.reset, endpoints)
-            case Add(endpoints):
-                self.plane.turn(cluster.add, endpoints)
-            case Remove(endpoints):
-                self.plane.turn(cluster.remove, endpoints)
-            case DoesNotExist():
-                self.plane.turn(cluster.does_not_exist)
 
     # ---- reload ----
 
@@ -247,19 +239,19 @@ class Proxy:
             return
         self._warn_of_what_waits(config)
         self._apply(config)
-        names = {listener.name for listener in config.listeners}
-        for name in old - names:
+        for name in old - {listener.name for listener in config.listeners}:
             self._listeners.pop(name).stop()
-        for name in names - old:
-            task = asyncio.get_running_loop().create_task(self._listen(name, self._listeners[name]))
-            self._resolving[f"listener {name}"] = task
+        for listener in config.listeners:
+            if listener.name not in old:
+                task = asyncio.get_running_loop().create_task(self._listen(listener))
+                self._resolving[f"listener {listener.name}"] = task
         self._collector.count_reload("success")
         log.info("configuration applied")
 
     def _warn_of_what_waits(self, config: Config) -> None:
         """Some changes are accepted, and take effect at the next start."""
-        old = {listener.name: listener.address for listener in self._config.listeners}
-        waiting = [f"listeners: {a.name}" for a in config.listeners if old.get(a.name, a.address) != a.address]
+        old = {listener.name: listener for listener in self._config.listeners}
+        waiting = [f"listeners: {a.name}" for a in config.listeners if old.get(a.name, a) != a]
         waiting += ["admin"] if self._config.admin != config.admin else []
         waiting += ["limits"] if self._config.limits != config.limits else []
         for what in waiting:
@@ -269,6 +261,7 @@ class Proxy:
         """Notice by `stat` that the file changed: works for ConfigMaps, whose files are swapped links."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
+            self._originals.sweep()
             now = identity(self._path)
             if now is not None and now != self._seen:
                 self._reload()
@@ -276,20 +269,25 @@ class Proxy:
     # ---- stop ----
 
     async def _drain(self) -> None:
-        """Promise nothing new, finish what runs, still take late arrivals (semantics: 5 and 13)."""
+        """Promise nothing new, finish what runs, still take late arrivals (semantics: 5 and 13).
+
+        Outbound goes on as before until the application is gone: one that is shutting down still makes calls.
+        """
         log.info("draining: %d calls in flight", self.plane.calls)
         loop = asyncio.get_running_loop()
         begun = loop.time()
         deadline = begun + self._config.shutdown_grace_s
+        late_until = begun + min(LATE_ARRIVALS_S, self._config.shutdown_grace_s)
         while not self._at_once.is_set() and loop.time() < deadline:
+            outbound = {name for name, each in self._intakes.items() if each.config.intercept == "outbound"}
+            quiet = True
             for session in list(self.plane.downstreams):
-                session.drain()
-            quiet = not self.plane.downstreams
-            if (
-                quiet
-                and (self.plane.calls == 0)
-                and loop.time() - begun >= min(LATE_ARRIVALS_S, self._config.shutdown_grace_s)
-            ):
+                if session.origin.listener not in outbound:
+                    session.drain()
+                    quiet = quiet and session.idle
+                else:
+                    quiet = False
+            if quiet and loop.time() >= late_until:
                 break
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.05):
@@ -298,13 +296,17 @@ class Proxy:
     async def _stop(self) -> None:
         for listener in self._listeners.values():
             listener.stop()
+        for intake in self._intakes.values():
+            for looking in list(intake.looking):
+                looking.close()
         for session in list(self.plane.downstreams):
             session.close()
         self._dialer.close()
         for task in self._resolving.values():
             task.cancel()
-        for _, cluster in self._clusters.values():
-            self.plane.turn(cluster.close)
+        for lanes in self._clusters.values():
+            lanes.close()
+        self._originals.close()
         if self._access_log is not None:
             self._access_log.close()
         await self._admin.stop()

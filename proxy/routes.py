@@ -94,6 +94,34 @@ def route_table(
     return resolve
 
 
+def opaque_table(
+    routes: tuple[RouteConfig, ...],
+    protocols: Mapping[str, str],
+    inbound: Collection[str] = (),
+) -> Callable[[str, str], bool]:
+    """(listener, destination) to whether a connection is to be passed on without a look into it.
+
+    So it is when the first route that it follows, whatever else that route asks for, leads only to clusters whose
+    protocol (`protocols`, by name) is "tcp".
+    """
+    table = [
+        (_entry(route, dict.fromkeys(protocols, _nowhere)), all(protocols[name] == "tcp" for name, _ in route.targets))
+        for route in routes
+    ]
+
+    def opaque(listener: str, destination: str) -> bool:
+        for entry, only_tcp in table:
+            if entry.follows(listener, destination, inbound):
+                return only_tcp
+        return False
+
+    return opaque
+
+
+def _nowhere(_protocol: str) -> None:
+    """Stands for a cluster where only the routes' conditions are looked at."""
+
+
 def _entry(route: RouteConfig, clusters: Mapping[str, ClusterFor]) -> _Entry:
     match = route.match
     return _Entry(

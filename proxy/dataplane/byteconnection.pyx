@@ -1,8 +1,8 @@
 """A connection on which bytes are sent as they are handed over: what HTTP/1.x and TCP have in common.
 
 Owns what waits to be sent, and holding up the reader: whoever sends on a connection that is `full` stops reading from
-where its bytes come from, until `drained`. So at most HELD_BYTES and one read wait in memory for each direction. The end
-of each direction is its own: `send_end` sends FIN after what is queued (RFC 9293, section 3.6).
+where its bytes come from, until `drained`. So at most HELD_BYTES and one read wait in memory for each direction. The
+end of each direction is its own: `send_end` sends FIN after what is queued (RFC 9293, section 3.6).
 """
 
 from proxy.dataplane.bytequeue cimport queue_len, queue_peek, queue_pop, queue_push, queue_release

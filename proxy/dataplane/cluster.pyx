@@ -45,7 +45,8 @@ cdef class FailfastTimer(Timed):
 
 
 cdef class Cluster(Pool):
-    def __init__(self, DataPlane plane, str name, *, protocol="http2", balancer="peak_ewma", failfast_s=3.0, max_pending=100,
+    def __init__(self, DataPlane plane, str name, *, protocol="http2", only=False, key="", balancer="peak_ewma",
+                 failfast_s=3.0, max_pending=100,
                  max_connections_per_endpoint=10, connect_timeout_s=1.0, decay_s=10.0, initial_s=0.03,
                  failure_penalty_s=5.0):
         cdef FailfastTimer timer = FailfastTimer()
@@ -54,6 +55,8 @@ cdef class Cluster(Pool):
         self.name = name
         self.protocol = protocol
         self.lazy = protocol != "http2"
+        self.only = only
+        self.key = key or (name if protocol == "http2" else f"{name} {protocol}")
         self.by_key = {}
         self.leaving = []
         self.waiters = deque()
@@ -137,11 +140,6 @@ cdef class Cluster(Pool):
         self.plane.clusters.pop(self.key, None)
 
     # ---- what is shown ----
-
-    @property
-    def key(self):
-        """Names it in `DataPlane.clusters`: a name may stand for one cluster for each protocol."""
-        return self.name if self.protocol == "http2" else f"{self.name} {self.protocol}"
 
     @property
     def endpoints(self):

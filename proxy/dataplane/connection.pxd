@@ -10,6 +10,7 @@ cdef class Connection(Flushable):
     cdef bint paused                    # the transport still has bytes of ours
     cdef bint ended                     # the connection is closed, or is being
     cdef readonly str why               # why it ended
+    cdef tuple pair                     # to an endpoint: its (local, remote) address
 
     cdef int opened(self) except -1
     cdef void receive(self, const uint8_t *data, size_t n) noexcept
@@ -20,5 +21,7 @@ cdef class Connection(Flushable):
     cdef bint is_open(self) noexcept
     cdef void write(self, const char *data, size_t n) noexcept
     cdef void finish(self, str why) noexcept
-    cdef tuple address(self, str which)
+    cdef tuple addresses(self, str first, str second)
+    cdef int know_as_ours(self) except -1
+    cdef void forget_as_ours(self) noexcept
     cdef bint comes_from_us(self) except -1

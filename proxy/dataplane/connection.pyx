@@ -163,12 +163,28 @@ cdef class Connection(Flushable):
             except BaseException as error:
                 self.plane.fault(error)
 
-    cdef tuple address(self, str which):
-        """(host, port) of "peername" or "sockname"; None where there is none."""
-        name = self.transport.get_extra_info(which)
-        return name[:2] if isinstance(name, tuple) else None
+    # ---- loops: a connection of ours that comes back to us would carry its calls round for ever ----
+
+    cdef tuple addresses(self, str first, str second):
+        """The (host, port) of "sockname" and "peername", in the order asked for; None where there are none."""
+        one = self.transport.get_extra_info(first)
+        two = self.transport.get_extra_info(second)
+        return (one[:2], two[:2]) if isinstance(one, tuple) and isinstance(two, tuple) else None
+
+    cdef int know_as_ours(self) except -1:
+        """A connection to an endpoint stands."""
+        self.pair = self.addresses("sockname", "peername")
+        if self.pair is not None:
+            self.plane.upstream_pairs.add(self.pair)
+        return 0
+
+    cdef void forget_as_ours(self) noexcept:
+        if self.pair is not None:
+            self.plane.upstream_pairs.discard(self.pair)
 
     cdef bint comes_from_us(self) except -1:
-        """Whether the peer is one of our own upstream connections: a call would go round for ever."""
-        peer = self.address("peername")
-        return peer is not None and peer in self.plane.upstream_locals
+        """Whether this is the other end of one of our own connections to endpoints.
+
+        Both addresses count: the system gives one local port to several connections if they go to different places.
+        """
+        return self.addresses("peername", "sockname") in self.plane.upstream_pairs

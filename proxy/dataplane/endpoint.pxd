@@ -12,6 +12,7 @@ cdef class Pool:
     cdef readonly str name
     cdef readonly str protocol          # "http2", "http1" or "tcp"
     cdef bint lazy                      # connections are made when a call needs one: not HTTP/2
+    cdef readonly bint only             # its one endpoint is where callers were going: tried for each, as without us
     cdef double decay_s, initial_s, penalty_s
     cdef readonly int max_connections
     cdef bint has_waiters(self) noexcept

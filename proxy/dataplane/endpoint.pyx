@@ -183,7 +183,7 @@ cdef class Endpoint:
         """A connection could not be made; the dialer tries again later."""
         self.connect_failures += 1
         self.last_error = why
-        if self.cluster.lazy and self.ready:
+        if self.cluster.lazy and self.ready and not self.cluster.only:
             self.not_ready()
             self.cluster.plane.want_dial(self)
 

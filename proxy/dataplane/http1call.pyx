@@ -1,12 +1,11 @@
 """One HTTP/1.x request and its response: it joins a downstream connection to one upstream connection at a time.
 
-Owns the call's attempts, the body bytes that wait for a connection, and the verdict (semantics: 2, 3, 4, 6 and 11). Bodies
-pass through from socket to socket; whoever cannot send holds up whoever reads. What the proxy repeats by itself: a
-request that never left, and one that is idempotent whose kept-alive connection closed before any byte of the response.
+Owns the call's attempts, the body bytes that wait for a connection, and the verdict (semantics: 2, 3, 4, 6 and 11).
+Bodies pass through from socket to socket; whoever cannot send holds up whoever reads. What the proxy repeats by itself:
+a request that never left, and an idempotent one whose kept-alive connection closed before any byte of the response.
 """
 
 from libc.stdint cimport uint64_t
-from libc.stdio cimport snprintf
 
 from http import HTTPStatus
 
@@ -26,7 +25,6 @@ from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
 from proxy.dataplane.http1connection cimport AT_HEAD, Http1Connection
 from proxy.dataplane.http1head cimport CHUNKED, CLOSE, KEEP_ALIVE, LENGTH, NO_BODY, UNSAID, UNTIL_CLOSE, MessageHead
-from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.route cimport Origin, Router, text_of
 
 cdef enum:
@@ -95,6 +93,8 @@ cdef class Http1Call(Call):
         self.counted = False
         self.observe(True, self.plane.now)
         self.leave_endpoint()
+        if self.cluster.only:
+            return self.fail(CONNECT_FAILED, f"endpoint {failing.address}: {why}".encode())
         return self.attempt(failing)
 
     cdef int attach(self, Http1Connection up) except -1:

@@ -1,5 +1,6 @@
-"""An HTTP/1.x connection from a client: the server's side. One request at a time; pipelined ones wait (RFC 9112, 9.3.2).
+"""An HTTP/1.x connection from a client: the server's side. One request at a time; pipelined ones wait.
 
+RFC 9112, sections 9.3 and 9.6.
 A request that is malformed is answered 400 and ends the connection, for where the next one begins is then unknown.
 """
 

@@ -1,7 +1,7 @@
 """An HTTP/1.x connection to an endpoint: the client's side. Carries one call at a time, and is kept for the next one.
 
-Made for one call (`Dial`), or by the dialer to find out whether the endpoint can be reached again. An idle connection on
-which the endpoint says something unasked is closed: whose answer that is cannot be known.
+Made for one call (`Dial`), or by the dialer to find out whether the endpoint can be reached again. An idle connection
+on which the endpoint says something unasked is closed: whose answer that is cannot be known.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -29,9 +29,7 @@ cdef class Http1Upstream(Http1Connection):
     cdef int opened(self) except -1:
         cdef Dial dial = self.dial
         self.dial = None
-        self.local = self.address("sockname")
-        if self.local is not None:
-            self.plane.upstream_locals.add(self.local)
+        self.know_as_ours()
         self.keep = True
         if dial is None or not dial.is_wanted():
             self.rest()
@@ -134,8 +132,7 @@ cdef class Http1Upstream(Http1Connection):
 
     cdef int lost(self) except -1:
         cdef Http1Call call = <Http1Call> self.call
-        if self.local is not None:
-            self.plane.upstream_locals.discard(self.local)
+        self.forget_as_ours()
         self.endpoint.closed(self)
         self.call = None
         if call is not None:

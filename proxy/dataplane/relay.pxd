@@ -13,7 +13,6 @@ cdef class RelayEnd(ByteConnection):
     cdef readonly Origin origin     # of the downstream end
     cdef Endpoint endpoint          # of the upstream end
     cdef Dial dial                  # the relay it is made for, until it stands
-    cdef tuple local
 
 
 cdef class Relay(Call):

@@ -1,8 +1,8 @@
 """A TCP connection passed through: two ends, and what one receives the other sends.
 
-A Relay is a Call: its endpoint is picked by the cluster's balancer over open connections and connect times, and its bytes
-and end are counted. Bytes go from socket to socket, straight out of the read buffer; an end that cannot send holds
-up the other one's reading. FIN passes each way on its own, a reset (or a lost connection) ends both ways at once.
+A Relay is a Call: its endpoint is picked by the cluster's balancer over open connections and connect times, and its
+bytes and end are counted. Bytes go from socket to socket, straight out of the read buffer; an end that cannot send
+holds up the other one's reading. FIN passes each way on its own, a reset (or a lost connection) ends both at once.
 
 The client's end may come later than the endpoint's: on a silent connection the endpoint is dialled to see whether it is
 the one that speaks first (semantics: 10), and until then nobody knows that the connection is to be relayed.
@@ -33,9 +33,7 @@ cdef class RelayEnd(ByteConnection):
         if self.endpoint is None:
             self.plane.downstreams.add(self)
             return 0
-        self.local = self.address("sockname")
-        if self.local is not None:
-            self.plane.upstream_locals.add(self.local)
+        self.know_as_ours()
         self.endpoint.opened(self)
         dial, self.dial = self.dial, None
         if dial is None or not dial.is_wanted():
@@ -82,8 +80,7 @@ cdef class RelayEnd(ByteConnection):
             self.plane.downstreams.discard(self)
         else:
             self.endpoint.closed(self)
-            if self.local is not None:
-                self.plane.upstream_locals.discard(self.local)
+            self.forget_as_ours()
         if relay is not None:
             relay.end_lost(self)
         self.other = None
@@ -192,6 +189,8 @@ cdef class Relay(Call):
         self.counted = False
         self.observe(True, self.plane.now)
         self.leave_endpoint()
+        if self.cluster.only:
+            return self.fail(CONNECT_FAILED, f"endpoint {failing.address}: {why}".encode())
         return self.attempt(failing)
 
     cdef int attach(self, RelayEnd up) except -1:

@@ -26,8 +26,7 @@ cdef class UpstreamSession(Session):
 
     cdef int opened(self) except -1:
         self.start(False)
-        self.local = self.address("sockname")
-        self.plane.upstream_locals.add(self.local)
+        self.know_as_ours()
 
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *:
         cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
@@ -97,7 +96,7 @@ cdef class UpstreamSession(Session):
 
     cdef int lost(self) except -1:
         # First out of the balancer, so that no call is retried here.
-        self.plane.upstream_locals.discard(self.local)
+        self.forget_as_ours()
         if self.is_ready and not self.retired:
             self.plane.note("endpoint %s: connection lost, %d calls on it: %s" % (
                 self.target.address, len(self.calls), self.why))

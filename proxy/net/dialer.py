@@ -1,12 +1,14 @@
-"""Keeps as many connections to each endpoint as the data plane wants, with backoff where they fail.
+"""Makes the connections that the data plane wants: to endpoints that miss one, and for single calls.
 
-One task per endpoint that misses a connection, none otherwise. Owns timeouts and backoff (100 ms to 10 s,
-jitter on the upper half); the data plane says what is missing and is told what came of it.
+One task per endpoint that misses a connection, none otherwise; one per call that needs its own, while it is made. Owns
+timeouts and backoff (100 ms to 10 s, jitter on the upper half); the data plane says what is missing and is told what
+came of it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import socket
@@ -14,22 +16,24 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from proxy.dataplane import DataPlane, Endpoint, UpstreamSession
+from proxy.dataplane import DataPlane, Dial, Endpoint, Http1Upstream, RelayEnd, UpstreamSession
 
 log = logging.getLogger(__name__)
 
 STABLE_S = 0.25  # a connection that lasted this long was a good one
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 10.0
+ONLY_BACKOFF_MOST_S = 1.0  # where no other endpoint can take the calls
 DEAD_PEER_MS = 30_000  # how long bytes may stay unacknowledged (TCP_USER_TIMEOUT, gRFC A18)
 
 
 class _Pace:
     """How long to wait before the next dial: nothing after a good connection, longer after each bad or short one."""
 
-    __slots__ = ("connected_at", "delay_s")
+    __slots__ = ("connected_at", "delay_s", "most_s")
 
-    def __init__(self) -> None:
+    def __init__(self, most_s: float) -> None:
+        self.most_s = most_s
         self.delay_s = 0.0
         self.connected_at: float | None = None
 
@@ -40,7 +44,7 @@ class _Pace:
 
     def dialled(self, connected_at: float | None) -> None:
         self.connected_at = connected_at
-        self.delay_s = min(max(2 * self.delay_s, BACKOFF_FIRST_S), BACKOFF_MOST_S)
+        self.delay_s = min(max(2 * self.delay_s, BACKOFF_FIRST_S), self.most_s)
 
 
 class Dialer:
@@ -50,11 +54,20 @@ class Dialer:
         self._plane = plane
         self._uniform = uniform
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
+        self._dials: set[asyncio.Task[None]] = set()
         self._paces: WeakKeyDictionary[Endpoint, _Pace] = WeakKeyDictionary()
         plane.on_dial = self.wanted
 
-    def wanted(self, endpoint: Endpoint) -> None:
-        """The endpoint may miss a connection."""
+    def wanted(self, what: Endpoint | Dial) -> None:
+        """A call needs a connection, or an endpoint may miss one."""
+        if isinstance(what, Dial):
+            task = asyncio.get_running_loop().create_task(self._dial_for(what))
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
+        else:
+            self._keep_up(what)
+
+    def _keep_up(self, endpoint: Endpoint) -> None:
         task = self._tasks.get(endpoint)
         if endpoint.missing and task is None:
             task = asyncio.get_running_loop().create_task(self._keep(endpoint))
@@ -63,12 +76,12 @@ class Dialer:
     def close(self) -> None:
         """Dial no more."""
         self._plane.on_dial = None
-        for task in self._tasks.values():
+        for task in (*self._tasks.values(), *self._dials):
             task.cancel()
 
     async def _keep(self, endpoint: Endpoint) -> None:
         loop = asyncio.get_running_loop()
-        pace = self._paces.setdefault(endpoint, _Pace())
+        pace = self._paces.setdefault(endpoint, _Pace(ONLY_BACKOFF_MOST_S if endpoint.cluster.only else BACKOFF_MOST_S))
         try:
             while endpoint.missing:
                 delay_s = pace.before_dial(loop.time())
@@ -87,8 +100,35 @@ class Dialer:
 
     async def _dial(self, endpoint: Endpoint) -> str | None:
         """Make one connection and wait until it takes calls; returns why it does not."""
-        loop = asyncio.get_running_loop()
-        settled: asyncio.Future[str | None] = loop.create_future()
+        endpoint.connecting += 1
+        try:
+            if endpoint.cluster.protocol == "http2":
+                return await self._session(endpoint)
+            return await self._connect(endpoint, None)
+        finally:
+            endpoint.connecting -= 1
+
+    async def _dial_for(self, dial: Dial) -> None:
+        error = await self._connect(dial.endpoint, dial)
+        if error is not None:
+            dial.failed(error)
+
+    async def _connect(self, endpoint: Endpoint, dial: Dial | None) -> str | None:
+        """Make an HTTP/1.x or TCP connection: ready as soon as it stands; returns why there is none."""
+        make = Http1Upstream if endpoint.cluster.protocol == "http1" else RelayEnd
+        timeout_s = endpoint.cluster.connect_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._open(lambda: make(endpoint, dial), endpoint)
+        except TimeoutError:
+            return f"no connection within {timeout_s:g} s"
+        except OSError as error:
+            return f"connect: {error.strerror or error}"
+        return None
+
+    async def _session(self, endpoint: Endpoint) -> str | None:
+        """Make an HTTP/2 connection: ready when the endpoint's SETTINGS are there; returns why it is not."""
+        settled: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
         def on_ready(_session: UpstreamSession, error: str | None) -> None:
             if not settled.done():
@@ -96,14 +136,9 @@ class Dialer:
 
         timeout_s = endpoint.cluster.connect_timeout_s
         transport: Any = None
-        endpoint.connecting += 1
         try:
             async with asyncio.timeout(timeout_s):
-                transport, _ = await loop.create_connection(
-                    lambda: UpstreamSession(self._plane, endpoint, on_ready), endpoint.host, endpoint.port
-                )
-                sock = transport.get_extra_info("socket")
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
+                transport = await self._open(lambda: UpstreamSession(self._plane, endpoint, on_ready), endpoint)
                 return await settled
         except TimeoutError:
             if transport is None:
@@ -112,5 +147,10 @@ class Dialer:
             return f"connected, but no HTTP/2 SETTINGS within {timeout_s:g} s"
         except OSError as error:
             return f"connect: {error.strerror or error}"
-        finally:
-            endpoint.connecting -= 1
+
+    async def _open(self, make: Callable[[], asyncio.BaseProtocol], endpoint: Endpoint) -> Any:
+        transport, _ = await asyncio.get_running_loop().create_connection(make, endpoint.host, endpoint.port)
+        sock = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # closed again already
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
+        return transport

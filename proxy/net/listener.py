@@ -1,8 +1,8 @@
 """Listening sockets: bound before anything else starts, so that an address in use is a clear error.
 
-Owns the sockets and the asyncio server. Makes one DownstreamSession per connection and knows nothing of what
-it does. When descriptors run out (EMFILE) libuv accepts and closes what waits, so that the event loop does not
-spin; running calls are untouched.
+Owns the sockets and the asyncio server. Has a protocol made for each connection and knows nothing of what that does.
+When descriptors run out (EMFILE) libuv accepts and closes what waits, so that the event loop does not spin; running
+calls are untouched.
 """
 
 from __future__ import annotations
@@ -38,15 +38,20 @@ class Listener:
         return cls(name, sock)
 
     @property
+    def port(self) -> int:
+        """The port it listens on, also where port 0 let the system choose."""
+        return int(self._sock.getsockname()[1])
+
+    @property
     def address(self) -> str:
         """Where it listens, as "host:port"."""
         host, port = self._sock.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def start(self, make_session: Callable[[], asyncio.BaseProtocol]) -> None:
-        """Accept connections; each gets a session."""
+    async def start(self, make_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """Accept connections; each gets a protocol."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(make_session, sock=self._sock, backlog=BACKLOG)
+        self._server = await loop.create_server(make_protocol, sock=self._sock, backlog=BACKLOG)
 
     def stop(self) -> None:
         """Accept no more; connections that are open stay."""

@@ -82,7 +82,10 @@ class Mesh:
         self.serve = serve
         self.cluster = Cluster(self.plane, "echo", **({"balancer": "round_robin"} | cluster))
         self.router = Router(
-            self.plane, lambda _listener, _destination, authority, *_: None if authority == "nowhere" else ([(self.cluster, 1)], timeout_s)
+            self.plane,
+            lambda _listener, _destination, authority, *_: (
+                None if authority == "nowhere" else ([(self.cluster, 1)], timeout_s)
+            ),
         )
         addresses = [address(n + 1) for n in range(endpoints)] if isinstance(endpoints, int) else endpoints
         if addresses:

@@ -66,11 +66,16 @@ cdef class DownstreamSession(Session):
         return 0
 
     cdef bint comes_from_us(self) except -1:
-        """Whether the peer is one of our own upstream connections: a call would go round for ever."""
+        """Whether this is the other end of one of our own upstream connections: a call would go round for ever.
+
+        Both addresses count: the system gives one local port to several connections if they go to different places.
+        """
         if not self.loop_known:
             self.loop_known = True
             peer = self.transport.get_extra_info("peername")
-            self.looped = isinstance(peer, tuple) and peer[:2] in self.plane.upstream_locals
+            here = self.transport.get_extra_info("sockname")
+            if isinstance(peer, tuple) and isinstance(here, tuple):
+                self.looped = (peer[:2], here[:2]) in self.plane.upstream_pairs
         return self.looped
 
     cdef int other_frame(self, const nghttp2_frame *frame) except -1:

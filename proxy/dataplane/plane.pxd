@@ -28,7 +28,7 @@ cdef class DataPlane:
     cdef readonly dict clusters         # name -> Cluster
     cdef readonly dict cuts             # reason -> downstream connections cut
     cdef readonly set downstreams       # open DownstreamSessions
-    cdef readonly set upstream_locals   # local addresses of our own upstream connections, to find loops
+    cdef readonly set upstream_pairs    # (local, remote) address of our own upstream connections, to find loops
     cdef readonly long faults
     cdef readonly long calls            # in flight
     cdef readonly long malformed        # requests refused before routing

@@ -57,7 +57,7 @@ cdef class DataPlane:
         self.clusters = {}
         self.cuts = {}
         self.downstreams = set()
-        self.upstream_locals = set()
+        self.upstream_pairs = set()
         self.dirty = []
         self.heap = []
         self.to_dial = []

@@ -26,10 +26,11 @@ cdef class UpstreamSession(Session):
 
     def opened(self):
         self.start(False)
-        name = self.transport.get_extra_info("sockname")
-        if isinstance(name, tuple):
-            self.local = name[:2]
-            self.plane.upstream_locals.add(self.local)
+        local = self.transport.get_extra_info("sockname")
+        remote = self.transport.get_extra_info("peername")
+        if isinstance(local, tuple) and isinstance(remote, tuple):
+            self.pair = (local[:2], remote[:2])
+            self.plane.upstream_pairs.add(self.pair)
 
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *:
         cdef void *found = nghttp2_session_get_stream_user_data(self.ng, frame.hd.stream_id)
@@ -99,8 +100,8 @@ cdef class UpstreamSession(Session):
 
     cdef int lose_calls(self) except -1:
         # First out of the balancer, so that no call is retried here.
-        if self.local is not None:
-            self.plane.upstream_locals.discard(self.local)
+        if self.pair is not None:
+            self.plane.upstream_pairs.discard(self.pair)
         if self.is_ready and not self.retired:
             self.plane.note("endpoint %s: connection lost, %d calls on it: %s" % (
                 self.target.address, len(self.calls), self.why))

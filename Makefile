@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(wildcard proxy/dataplane/*.pyx proxy/dataplane/*.pxd)
 
-.PHONY: demo test check bench bench-smoke test-asan build format clean help
+.PHONY: demo test soak check bench bench-smoke test-asan build format clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -26,6 +26,9 @@ demo: build ## Show the problem and the cure on real gRPC traffic (about a minut
 test: build ## Run the tests (under ten minutes)
 	@$(BIN)/python -m pytest
 
+soak: build ## Run the tests of memory and of mutated frames at full size (a few minutes)
+	@MESHCTL_MEMORY_CALLS=1000000 MESHCTL_FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -s tests/memory tests/attack/test_fuzz.py
+
 check: build ## Format check, lint, types, import layers
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -37,7 +40,7 @@ format: build ## Format the Python code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: build ## Measure the proxy beside its peers (about half an hour)
+bench: build ## Measure the proxy beside its peers (about forty minutes)
 	@$(BIN)/python -m benchmarks
 
 bench-smoke: build ## Run each benchmark for a second; asserts no timing

@@ -14,9 +14,9 @@ from benchmarks import install, machine, process, report, rounds
 from benchmarks.backend import compiled
 from benchmarks.peers import BY_NAME, PEERS, Peer
 from benchmarks.results import Results
-from benchmarks.scenarios import FULL, SMOKE, Scenario, latency, open_streams, slow, stream, unary
+from benchmarks.scenarios import FULL, SMOKE, Scenario, churn, latency, open_streams, slow, stream, unary
 
-SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in (unary, latency, stream, slow, open_streams)}
+SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in (unary, latency, stream, slow, churn, open_streams)}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -46,7 +46,7 @@ def main(
         click.echo("The machine is not idle; figures will say so. Ratios suffer less than absolute times.")
     problems = 0
     for scenario in scenarios:
-        made = _measure(scenario, peers, 1 if smoke else count, smoke)
+        made = _measure(scenario, peers, 1 if smoke else min(count, scenario.most_rounds or count), smoke)
         problems += sum(len(sample.problems) for sample in made.samples)
         if not smoke:
             click.echo("\n" + report.section(scenario, made))

@@ -1,4 +1,4 @@
-"""The three gRPC servers behind a proxy: compiles `backend.c` at first use, starts, counts and stops them."""
+"""The gRPC servers behind a proxy: compiles `server/` at first use, starts, counts, restarts and stops them."""
 
 import select
 import shlex
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from benchmarks.process import LOAD_CORE, Child
 
@@ -15,6 +16,7 @@ BENCHMARKS = Path(__file__).resolve().parent
 BIN = BENCHMARKS / "bin"
 BACKENDS = 3
 ANSWER_TIMEOUT_S = 5.0
+DRAIN_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,35 +31,84 @@ class BackendOptions:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Calls whose request was complete, since the start; streams that are open now."""
+    """Calls whose request was complete, since the start; streams that are open now.
+
+    `first_s` and `last_s` tell when the present process got its first and its last call, on the clock of
+    `time.monotonic`; 0 when it has got none.
+    """
 
     calls: int
     open_streams: int
+    first_s: float
+    last_s: float
 
 
 class Backend:
-    """One running server on a port of 127.0.0.1."""
+    """A server on a port of 127.0.0.1. It may end and come back there; its calls are counted through."""
 
-    def __init__(self, child: Child) -> None:
-        self.child = child
-        self.port = int(self._line().removeprefix("port="))
+    def __init__(self, options: BackendOptions, log: Path) -> None:
+        self._argv = [
+            str(compiled()),
+            f"--reply-bytes={options.reply_bytes}",
+            f"--stream-bytes={options.stream_bytes}",
+            f"--delay-us={options.delay_us}",
+            f"--slow-delay-us={options.slow_delay_us}",
+        ]
+        self._log = log
+        self._earlier_calls = 0
+        self.port = 0
+        self._start()
 
     def ask(self) -> None:
         """Asks for the count; `answer` reads it. Two steps, so that all servers count at the same time."""
-        self.child.signal(signal.SIGUSR1)
+        self._child.signal(signal.SIGUSR1)
 
     def answer(self) -> Count:
-        calls, open_streams = (int(part.partition("=")[2]) for part in self._line().split())
-        return Count(calls, open_streams)
+        found = dict(part.split("=") for part in self._line().split())
+        calls = self._earlier_calls + int(found["calls"])
+        return Count(calls, int(found["open"]), int(found["first_ns"]) / 1e9, int(found["last_ns"]) / 1e9)
 
     def slow_down(self) -> None:
-        self.child.signal(signal.SIGUSR2)
+        self._child.signal(signal.SIGUSR2)
+
+    def drain(self) -> None:
+        """Ends as a pod should: GOAWAY, what runs is finished. TimeoutExpired when a peer holds it up."""
+        self._child.signal(signal.SIGTERM)
+        self._child.wait(DRAIN_TIMEOUT_S)
+        self._earlier_calls = self.answer().calls
+
+    def kill(self) -> int:
+        """Ends at once. Returns how many calls it had open; exact if none came in between."""
+        self.ask()
+        count = self.answer()
+        self._child.signal(signal.SIGKILL)
+        self._child.wait(ANSWER_TIMEOUT_S)
+        self._earlier_calls = count.calls
+        return count.open_streams
+
+    def come_back(self) -> None:
+        """Starts again on the same port, after `drain` or `kill`."""
+        self._child.stop()
+        self._start()
+
+    def stop(self) -> None:
+        self._child.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        self._child = Child([*self._argv, f"--port={self.port}"], core=LOAD_CORE, log=self._log, piped=True)
+        self.port = int(self._line().removeprefix("port="))
 
     def _line(self) -> str:
-        ready, _, _ = select.select([self.child.stdout], [], [], ANSWER_TIMEOUT_S)
-        line = self.child.stdout.readline().decode().strip() if ready else ""
+        ready, _, _ = select.select([self._child.stdout], [], [], ANSWER_TIMEOUT_S)
+        line = self._child.stdout.readline().decode().strip() if ready else ""
         if not line:
-            raise RuntimeError(f"a backend did not answer: {self.child.said()}")
+            raise RuntimeError(f"a backend did not answer: {self._child.said()}")
         return line
 
 
@@ -69,32 +120,23 @@ def counts(backends: list[Backend]) -> list[Count]:
 
 @contextmanager
 def backends(options: BackendOptions, directory: Path) -> Iterator[list[Backend]]:
-    argv = [
-        str(compiled()),
-        f"--reply-bytes={options.reply_bytes}",
-        f"--stream-bytes={options.stream_bytes}",
-        f"--delay-us={options.delay_us}",
-        f"--slow-delay-us={options.slow_delay_us}",
-    ]
     with ExitStack() as stack:
-        children = [
-            stack.enter_context(Child(argv, core=LOAD_CORE, log=directory / f"backend-{i}.log", piped=True))
-            for i in range(BACKENDS)
-        ]
-        yield [Backend(child) for child in children]
+        yield [stack.enter_context(Backend(options, directory / f"backend-{i}.log")) for i in range(BACKENDS)]
 
 
 def compiled() -> Path:
-    """The path of the server's binary, built anew when the source is younger. Needs cc and libnghttp2-dev."""
-    source, binary = BENCHMARKS / "backend.c", BIN / "backend"
-    if binary.exists() and binary.stat().st_mtime >= source.stat().st_mtime:
+    """The path of the server's binary, built anew when a source is younger. Needs cc and libnghttp2-dev."""
+    sources, binary = sorted((BENCHMARKS / "server").glob("*.[ch]")), BIN / "server"
+    youngest = max(source.stat().st_mtime for source in sources)
+    if binary.exists() and binary.stat().st_mtime >= youngest:
         return binary
     BIN.mkdir(exist_ok=True)
     # Written beside and moved, so that a second benchmark never runs half a file.
     unfinished = binary.with_suffix(".new")
     compiler = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra"]
+    units = [str(source) for source in sources if source.suffix == ".c"]
     subprocess.run(
-        [*compiler, *_pkg_config("--cflags"), str(source), "-o", str(unfinished), *_pkg_config("--libs")],
+        [*compiler, *_pkg_config("--cflags"), *units, "-o", str(unfinished), *_pkg_config("--libs")],
         check=True,
     )
     return unfinished.replace(binary)

@@ -55,7 +55,7 @@ class Fleet:
         proxy = self.proxy.scheduled() if self.proxy else Scheduled(0, 0)
         now_s = time.monotonic()
         found = counts(self.backends)
-        since = (Count(c.calls - n, c.open_streams) for c, n in zip(found, self.first, strict=True))
+        since = (replace(c, calls=c.calls - n) for c, n in zip(found, self.first, strict=True))
         return Reading(now_s, proxy, tuple(since))
 
     def memory_mb(self) -> dict[str, float]:

@@ -64,6 +64,7 @@ class Scenario:
     """`text` explains the figures to the reader of the report.
 
     `over_direct` gives new metrics from old: the contender's figure less that of no proxy in the same round.
+    `most_rounds` is for long scenarios whose figures are counts, which do not drift with the machine.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Scenario:
     metrics: tuple[Metric, ...]
     cases: tuple[Case, ...]
     over_direct: tuple[tuple[str, str], ...] = ()
+    most_rounds: int | None = None
 
 
 def window(fleet: Fleet, pace: Pace) -> tuple[Reading, Reading]:

@@ -104,6 +104,9 @@ def settled(proxy: ProxyProcess) -> tuple[int, int]:
 
 def check(proxy: ProxyProcess, before: tuple[int, int]) -> None:
     rss, open_descriptors = settled(proxy)
+    print(
+        f"\nRSS {before[0] / 1e6:.2f} MB, {rss / 1e6:.2f} MB after; descriptors {before[1]}, {open_descriptors} after"
+    )
     assert rss - before[0] <= GROWTH_BYTES, f"RSS grew by {rss - before[0]} bytes from {before[0]}"
     assert open_descriptors <= before[1] + DESCRIPTORS_LEFT
     assert proxy.metric("meshctl_faults_total") == 0

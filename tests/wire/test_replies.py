@@ -73,6 +73,8 @@ def provoke(mesh: Mesh, flag: str, headers: Headers) -> Record:
     return client[stream]
 
 
+OWN_END, LISTENER = ("127.0.0.1", 5), ("127.0.0.1", 15001)
+
 ROWS = [
     ("no_endpoint", 503, 14),
     ("overloaded", 503, 14),
@@ -95,10 +97,21 @@ def mesh_for(mesh_of: MeshOf, flag: str) -> Mesh:
         mesh.servers[0].close()
         mesh.run()
     if flag == "loop":
-        mesh.plane.upstream_locals.add(("127.0.0.1", 5))
+        mesh.plane.upstream_pairs.add((OWN_END, LISTENER))
         make = mesh.client
-        mesh.client = lambda *_: make(peername=("127.0.0.1", 5))  # type: ignore[method-assign]
+        mesh.client = lambda *_: make(peername=OWN_END, sockname=LISTENER)  # type: ignore[method-assign]
     return mesh
+
+
+def test_a_client_that_only_shares_its_port_with_an_upstream_connection_is_served(mesh_of: MeshOf) -> None:
+    mesh = mesh_of(1)
+    mesh.plane.upstream_pairs.add((OWN_END, ("127.0.0.1", 50051)))
+    client = mesh.client(peername=OWN_END, sockname=LISTENER)
+    stream = client.call()
+    mesh.run()
+    mesh.servers[0].respond(mesh.servers[0].last)
+    mesh.run()
+    assert client[stream].get("grpc-status") == "0"
 
 
 @pytest.mark.parametrize(("flag", "grpc_status"), [(flag, grpc) for flag, _, grpc in ROWS])

@@ -1,0 +1,66 @@
+"""Ordinary valid requests: a proxy that refuses one of these is not strict but broken (RFC 9110, RFC 9112)."""
+
+from tests.http1.corpus.entry import (
+    CHUNKED,
+    FOLLOWING,
+    HOST,
+    LAST_CHUNK,
+    WEBSOCKET,
+    Entry,
+    answered,
+    chunk,
+    get,
+    head,
+    post,
+)
+
+METHODS = (b"HEAD", b"PUT", b"DELETE", b"PATCH", b"OPTIONS", b"PROPFIND")
+
+ENTRIES: tuple[Entry, ...] = (
+    answered("get", get()),
+    answered("get-with-a-query", get(target=b"/a/b;c=d?q=1&r=%20&s=[]")),
+    answered("get-with-an-empty-query", get(target=b"/a?")),
+    answered("get-with-encoded-slashes", get(target=b"/a%2Fb%2f..%2Fc")),
+    answered("get-with-two-slashes", get(target=b"//a//b")),
+    answered("get-many-fields", get(*(b"X-Field-%d: %d" % (number, number) for number in range(60)))),
+    answered("get-a-long-field", get(b"X-Long: " + b"v" * 6000)),
+    answered("get-a-long-target", get(target=b"/" + b"p" * 6000)),
+    answered("get-repeated-fields", get(b"X-Same: 1", b"X-Same: 2", b"X-Same: 1")),
+    answered("get-empty-value", get(b"X-Empty:", b"X-Blank:   ")),
+    answered("get-blanks-around-value", get(b"X-Blanks: \t value \t ")),
+    answered("get-no-blank-after-colon", get(b"X-Tight:value")),
+    answered("get-tab-within-value", get(b"X-Tab: a\tb")),
+    answered("get-colons-in-value", get(b"X-Colons: a:b::c")),
+    answered("get-eight-bit-value", get(b"X-Latin: caf\xe9 \xff")),
+    answered("get-every-token-character", get(b"X-!#$%&'*+.^_`|~09: ok")),
+    answered("get-field-names-in-any-case", head(b"GET / HTTP/1.1", b"hOsT: mesh.test", b"ACCEPT: */*")),
+    answered("get-host-with-port", head(b"GET / HTTP/1.1", b"Host: mesh.test:8080")),
+    answered("get-host-an-ipv6-address", head(b"GET / HTTP/1.1", b"Host: [::1]:8080")),
+    answered("get-connection-close", get(b"Connection: close")),
+    answered("get-connection-keep-alive", get(b"Connection: keep-alive", b"Keep-Alive: timeout=5")),
+    answered("get-content-length-zero", get(b"Content-Length: 0") + FOLLOWING, requests=2),
+    answered("get-with-a-body", get(b"Content-Length: 5") + b"hello" + FOLLOWING, requests=2),
+    answered("get-with-a-chunked-body", get(CHUNKED) + chunk(b"hello") + LAST_CHUNK + FOLLOWING, requests=2),
+    *(
+        answered(f"method-{method.decode().lower()}", head(method + b" /m HTTP/1.1", HOST) + FOLLOWING, requests=2)
+        for method in METHODS
+    ),
+    answered("post-content-length", post(b"Content-Length: 5") + b"hello"),
+    answered("post-content-length-zero", post(b"Content-Length: 0")),
+    answered("post-body-like-a-request", post(b"Content-Length: %d" % len(FOLLOWING)) + FOLLOWING),
+    answered("post-body-of-any-bytes", post(b"Content-Length: 256") + bytes(range(256))),
+    answered("post-content-length-blanks-around", post(b"Content-Length:   5  ") + b"hello"),
+    answered("post-large", post(b"Content-Length: 100000") + b"x" * 100_000),
+    answered("post-chunked", post(CHUNKED) + chunk(b"hello ") + chunk(b"world") + LAST_CHUNK),
+    answered("post-chunked-empty", post(CHUNKED) + LAST_CHUNK),
+    answered("post-chunked-in-capitals", post(b"TRANSFER-ENCODING: CHUNKED") + chunk(b"hello") + LAST_CHUNK),
+    answered("post-chunk-size-in-capitals", post(CHUNKED) + b"A\r\n0123456789\r\n" + LAST_CHUNK),
+    answered("post-chunk-with-extension", post(CHUNKED) + chunk(b"hello", b";name=value") + LAST_CHUNK),
+    answered("post-chunk-with-quoted-extension", post(CHUNKED) + chunk(b"hello", b';name="a b"') + LAST_CHUNK),
+    answered("post-chunks-of-one-byte", post(CHUNKED) + b"".join(chunk(b"%c" % c) for c in b"bytes") + LAST_CHUNK),
+    answered("post-chunk-data-like-framing", post(CHUNKED) + chunk(b"\r\n0\r\n\r\n") + LAST_CHUNK + FOLLOWING, 2),
+    answered("post-chunked-large", post(CHUNKED) + 4 * chunk(b"y" * 20_000) + LAST_CHUNK),
+    answered("post-chunked-with-trailer", post(CHUNKED) + chunk(b"hello") + b"0\r\nX-Sum: 1\r\n\r\n" + FOLLOWING, 2),
+    answered("post-expect-continue", post(b"Content-Length: 5", b"Expect: 100-continue") + b"hello" + FOLLOWING, 2),
+    answered("websocket-declined", get(*WEBSOCKET) + FOLLOWING, requests=2),
+)

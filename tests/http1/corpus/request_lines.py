@@ -1,0 +1,115 @@
+"""Request lines, targets and Host (RFC 9112, 2.3 and 3; RFC 9110, 4.2.4 and 7.2)."""
+
+from tests.http1.corpus.entry import FOLLOWING, HOST, Entry, answered, either, get, head, refused
+
+
+def _line(line: bytes) -> bytes:
+    return head(line, HOST)
+
+
+def _host(*values: bytes) -> bytes:
+    return head(b"GET / HTTP/1.1", *(b"Host: " + value for value in values))
+
+
+_KEPT_ALIVE = head(b"GET / HTTP/1.0", HOST, b"Connection: keep-alive")
+_VISIBLE_ASCII_ONLY = ("h11", "haproxy", "httptools")
+_WRONG_VERSIONS = {
+    "http-2.0": b"HTTP/2.0",
+    "http-3.0": b"HTTP/3.0",
+    "lower-case": b"http/1.1",
+    "other-protocol": b"HTCPCP/1.0",
+    "comma": b"HTTP/1,1",
+    "leading-zero": b"HTTP/01.1",
+    "two-digit-minor": b"HTTP/1.10",
+    "no-minor": b"HTTP/1",
+    "sign": b"HTTP/1.-1",
+    "hexadecimal": b"HTTP/1.x",
+    "blank-within": b"HTTP/1. 1",
+    "trailing-dot": b"HTTP/1.1.",
+}
+
+ENTRIES: tuple[Entry, ...] = (
+    *(refused(f"version-{name}", _line(b"GET / " + version)) for name, version in _WRONG_VERSIONS.items()),
+    refused("http2-preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"),
+    refused("target-blank-within", _line(b"GET /a b HTTP/1.1")),
+    refused("target-smuggling-version", _line(b"GET / HTTP/1.1 HTTP/1.1")),
+    refused("target-empty", _line(b"GET  HTTP/1.1")),
+    refused("target-relative", _line(b"GET a/b HTTP/1.1")),
+    refused("target-with-fragment", _line(b"GET /a#b HTTP/1.1")),
+    refused("target-tab-within", _line(b"GET /a\tb HTTP/1.1")),
+    refused("target-control-character", _line(b"GET /a\x01b HTTP/1.1")),
+    refused("target-delete", _line(b"GET /a\x7fb HTTP/1.1")),
+    refused("target-asterisk-with-get", _line(b"GET * HTTP/1.1")),
+    refused("method-empty", _line(b" / HTTP/1.1")),
+    refused("method-eight-bit", _line(b"G\xc9T / HTTP/1.1")),
+    refused("method-with-separator", _line(b"GET(x) / HTTP/1.1")),
+    refused("method-with-colon", _line(b"GET: / HTTP/1.1")),
+    refused("not-http", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64)) + b"\r\n\r\n"),
+    either("version-1.0", head(b"GET / HTTP/1.0", HOST), requests=1),
+    either("version-1.0-without-host", head(b"GET / HTTP/1.0", b"X: y"), requests=1, not_heard=("nginx",)),
+    either("version-1.0-keep-alive", _KEPT_ALIVE + FOLLOWING, requests=2, not_heard=("h11",)),
+    either("version-1.0-pipelined", head(b"GET / HTTP/1.0", HOST) + FOLLOWING, requests=1),
+    either("version-1.2", _line(b"GET / HTTP/1.2"), requests=1),
+    either("version-missing", b"GET /\r\n\r\n"),
+    either("version-missing-with-fields", _line(b"GET /")),
+    either("version-0.9", b"GET / HTTP/0.9\r\n\r\n"),
+    either("blanks-two-after-method", _line(b"GET  / HTTP/1.1"), requests=1),
+    either("blanks-two-before-version", _line(b"GET /  HTTP/1.1"), requests=1),
+    either("blank-after-version", _line(b"GET / HTTP/1.1 "), requests=1),
+    either("tabs-for-blanks", _line(b"GET\t/\tHTTP/1.1"), requests=1),
+    either("vertical-tabs-for-blanks", _line(b"GET\x0b/\x0bHTTP/1.1")),
+    either("empty-line-before", b"\r\n" + get(), requests=1),
+    either("empty-lines-before", b"\r\n" * 5 + get(), requests=1),
+    either("line-feed-before", b"\n" + get(), requests=1),
+    either("blank-before", b" " + get(), requests=1),
+    either("carriage-return-before", b"\r" + get()),
+    either("byte-order-mark-before", b"\xef\xbb\xbf" + get()),
+    either("method-unknown", _line(b"BREW /pot HTTP/1.1"), requests=1, not_heard=("httptools",)),
+    either("method-lower-case", _line(b"get / HTTP/1.1"), requests=1, not_heard=("httptools", "nginx")),
+    either("method-odd-token", _line(b"!#$%&'*+.^_`|~ / HTTP/1.1"), requests=1, not_heard=("httptools", "nginx")),
+    either("method-long", _line(b"M" * 5000 + b" / HTTP/1.1"), not_heard=("httptools", "nginx")),
+    either("method-trace", _line(b"TRACE / HTTP/1.1"), requests=1, not_heard=("nginx",)),
+    either("target-eight-bit", _line(b"GET /caf\xe9 HTTP/1.1"), requests=1, not_heard=_VISIBLE_ASCII_ONLY),
+    either("target-utf-8", _line("GET /é HTTP/1.1".encode()), requests=1, not_heard=_VISIBLE_ASCII_ONLY),
+    either("target-bad-escape", _line(b"GET /%zz%2 HTTP/1.1"), requests=1, not_heard=("nginx",)),
+    either("target-escaped-nul", _line(b"GET /%00 HTTP/1.1"), requests=1, not_heard=("nginx",)),
+    either("target-above-root", _line(b"GET /../../etc HTTP/1.1"), requests=1, not_heard=("nginx",)),
+    either("target-dots", _line(b"GET /a/./b/../c HTTP/1.1"), requests=1),
+    either("target-escaped-crlf", _line(b"GET /%0d%0aX:%20y HTTP/1.1"), requests=1),
+    either("target-odd-characters", _line(b'GET /"<>\\^`{|} HTTP/1.1'), requests=1),
+    either("options-asterisk", _line(b"OPTIONS * HTTP/1.1"), requests=1, not_heard=("nginx",)),
+    # Host.
+    refused("host-missing", head(b"GET / HTTP/1.1", b"X: y")),
+    refused("host-missing-without-fields", b"GET / HTTP/1.1\r\n\r\n"),
+    refused("host-twice-same", _host(b"mesh.test", b"mesh.test")),
+    refused("host-twice-different", _host(b"mesh.test", b"other.test")),
+    refused("host-twice-far-apart", head(b"GET / HTTP/1.1", HOST, b"X: y", b"hOST: other.test")),
+    refused("host-list", _host(b"mesh.test, other.test")),
+    refused("host-with-blank", _host(b"mesh .test")),
+    refused("host-with-slash", _host(b"mesh.test/path")),
+    refused("host-with-userinfo", _host(b"user@mesh.test")),
+    refused("host-with-tab", _host(b"mesh\t.test")),
+    either("host-empty", _host(b""), not_heard=("nginx",)),
+    refused("host-with-bad-port", _host(b"mesh.test:port")),
+    either("host-with-empty-port", _host(b"mesh.test:")),
+    refused("host-eight-bit", _host(b"m\xe9sh.test")),
+    refused("host-with-query", _host(b"mesh.test?a")),
+    either("host-in-capitals", _host(b"MESH.TEST"), requests=1),
+    # Absolute form.
+    answered("absolute", _line(b"GET http://mesh.test/a?b HTTP/1.1") + FOLLOWING, requests=2),
+    either("absolute-without-path", _line(b"GET http://mesh.test HTTP/1.1"), requests=1),
+    either("absolute-with-query-only", _line(b"GET http://mesh.test?a HTTP/1.1"), requests=1),
+    either("absolute-scheme-in-capitals", _line(b"GET HTTP://mesh.test/ HTTP/1.1"), requests=1),
+    either("absolute-host-in-capitals", _line(b"GET http://MESH.test/ HTTP/1.1"), requests=1),
+    either("absolute-default-port", _line(b"GET http://mesh.test:80/ HTTP/1.1")),
+    either("absolute-https", _line(b"GET https://mesh.test/ HTTP/1.1")),
+    either("absolute-other-scheme", _line(b"GET ftp://mesh.test/ HTTP/1.1")),
+    refused("absolute-other-host", _line(b"GET http://other.test/ HTTP/1.1")),
+    refused("absolute-other-port", _line(b"GET http://mesh.test:81/ HTTP/1.1")),
+    refused("absolute-without-host-field", head(b"GET http://mesh.test/ HTTP/1.1", b"X: y")),
+    refused("absolute-with-userinfo", _line(b"GET http://user@mesh.test/ HTTP/1.1")),
+    refused("absolute-with-userinfo-like-host", _line(b"GET http://mesh.test@other.test/ HTTP/1.1")),
+    refused("absolute-without-authority", _line(b"GET http:/// HTTP/1.1")),
+    refused("absolute-with-backslash", _line(b"GET http://other.test\\@mesh.test/ HTTP/1.1")),
+    refused("target-authority-with-get", _line(b"GET mesh.test:443 HTTP/1.1")),
+)

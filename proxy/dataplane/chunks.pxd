@@ -1,12 +1,13 @@
 # Walks a chunked body as it streams by, to know where it ends (RFC 9112, section 7.1; semantics: 11).
 #
-# The framing is forwarded as it came, so whatever another reader might understand differently is refused: line ends other
-# than CRLF, blanks around the size, sizes of 16 digits or more, long extensions, and trailers that a head would not
-# have or that change what its reader makes of the message. Payload is skipped, not looked at.
+# The framing is forwarded as it came, so whatever another reader might understand differently is refused: line ends
+# other than CRLF, blanks around the size, sizes of 16 digits or more, long extensions, and trailers that a head would
+# not have or that change what its reader makes of the message. Payload is skipped, not looked at.
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from proxy.dataplane.http1text cimport FIELD_OTHER, LONGEST_FIELD_NAME, field_name, is_text, is_token
+from proxy.dataplane.http1fields cimport FIELD_OTHER, LONGEST_FIELD_NAME, field_name
+from proxy.dataplane.http1text cimport is_text, is_token
 
 cdef enum:
     MAX_CHUNK_DIGITS = 15           # below 2**60: sums of sizes do not overflow

@@ -1,5 +1,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
+from proxy.dataplane.http1fields cimport HeadField
+from proxy.dataplane.http1render cimport Persistence
 from proxy.dataplane.nghttp2 cimport nghttp2_vec
 
 
@@ -9,21 +11,6 @@ cdef enum BodyKind:
     LENGTH
     CHUNKED
     UNTIL_CLOSE
-
-
-cdef enum Persistence:
-    """What a rendered head says about the connection that it goes out on."""
-    UNSAID = 0          # nothing: the version's default
-    CLOSE = 1
-    KEEP_ALIVE = 2      # what HTTP/1.0 needs to hear
-
-
-cdef struct HeadField:
-    uint32_t start, end             # its line, CRLF included
-    uint32_t value, value_len       # without the blanks around it
-    uint32_t name_len
-    uint8_t name                    # FieldName
-    bint dropped                    # not forwarded
 
 
 cdef class MessageHead:

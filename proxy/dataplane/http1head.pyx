@@ -1,11 +1,10 @@
 """The head of an HTTP/1.x message: checked once, and forwarded byte for byte but for what belongs to one connection.
 
-RFC 9112 with RFC 9110, sections 5 and 7 (semantics: 8 and 11), and stricter: whatever two readers of the same bytes might
-understand differently is malformed, never mended, so what is matched is what is forwarded. Fields are offsets into a
-copy of the head and never become Python objects. Nothing here knows about connections or calls.
+RFC 9112 with RFC 9110, sections 5 and 7 (semantics: 8 and 11), and stricter: whatever two readers of the same bytes
+might understand differently is malformed, never mended, so what is matched is what is forwarded. Fields are offsets
+into a copy of the head and never become Python objects. Nothing here knows about connections or calls.
 
-A head that is malformed says so in `error`; one over the limits in `too_large`. Of both only that is to be used, and what
-was read before: a line at the start that was well-formed.
+A head that is malformed says so in `error`; one over the limits in `too_large`. Either is answered and never forwarded.
 """
 
 cimport cython
@@ -13,8 +12,8 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
 
-from proxy.dataplane.headers cimport good_authority, good_path, parse_length
-from proxy.dataplane.http1text cimport (
+from proxy.dataplane.headers cimport parse_length
+from proxy.dataplane.http1fields cimport (
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
     FIELD_EXPECT,
@@ -24,9 +23,22 @@ from proxy.dataplane.http1text cimport (
     FIELD_TE,
     FIELD_TRANSFER_ENCODING,
     FIELD_UPGRADE,
+    HeadField,
+    field_name,
+)
+from proxy.dataplane.http1render cimport (
+    CONNECTION_BYTES,
+    Persistence,
+    good_protocols,
+    write_connection,
+    write_te,
+    write_upgrade,
+)
+from proxy.dataplane.http1target cimport ABSOLUTE_FORM, MALFORMED, Target, TargetForm, parse_target, port_at
+from proxy.dataplane.http1text cimport (
     all_text,
     all_token,
-    field_name,
+    has_member,
     is_blank,
     is_token,
     is_word,
@@ -36,10 +48,6 @@ from proxy.dataplane.http1text cimport (
     trimmed,
 )
 from proxy.dataplane.nghttp2 cimport nghttp2_vec
-
-cdef enum:
-    # "Connection: keep-alive, TE, Upgrade" and CRLF: the most that a rendered head may have more than it came with.
-    ADDED_BYTES = 37
 
 
 cdef size_t skip_empty_lines(const char *data, size_t n) noexcept nogil:
@@ -128,82 +136,20 @@ cdef void read_method(MessageHead head) noexcept:
         n == 6 and memcmp(p, b"DELETE", 6) == 0)
 
 
-cdef bint is_options(MessageHead head) noexcept:
-    return head.method_part.len == 7 and memcmp(head.method_part.base, b"OPTIONS", 7) == 0
-
-
 cdef bint read_target(MessageHead head) noexcept:
-    """One of the four forms of RFC 9112, section 3.2, each only where it has a meaning."""
-    cdef nghttp2_vec t = head.target_part
-    if head.is_connect:
-        head.authority_part = t
-        return port_at(t) > 0 or refuse(head, b"malformed target of CONNECT")
-    if t.base[0] == b'/':
-        head.path_part = t
-        return good_path(t) or refuse(head, b"malformed target")
-    if t.len == 1 and t.base[0] == b'*' and is_options(head):
-        head.path_part = t
-        return True
-    return read_absolute(head, t)
-
-
-cdef bint read_absolute(MessageHead head, nghttp2_vec t) noexcept:
-    """http(s)://authority/path. Without a path, a query would have none to belong to: not accepted."""
-    cdef const uint8_t *slash
-    cdef const char *no_path = b"/"
-    cdef size_t start
-    if t.len > 7 and is_word(t.base, 7, b"http://", 7):
-        start = 7
-    elif t.len > 8 and is_word(t.base, 8, b"https://", 8):
-        start = 8
-    else:
+    cdef Target target
+    cdef bint options = head.method_part.len == 7 and memcmp(head.method_part.base, b"OPTIONS", 7) == 0
+    cdef TargetForm form = parse_target(head.target_part, head.is_connect, options, &target)
+    if form == MALFORMED:
         return refuse(head, b"malformed target")
-    slash = <const uint8_t *> memchr(t.base + start, b'/', t.len - start)
-    if slash == NULL:
-        head.authority_part = part_of(t.base + start, t.len - start)
-        if is_options(head):
-            no_path = b"*"
-        head.path_part = part_of(<const uint8_t *> no_path, 1)
-    else:
-        head.authority_part = part_of(t.base + start, slash - t.base - start)
-        head.path_part = part_of(slash, t.base + t.len - slash)
-    head.absolute = True
-    if port_at(head.authority_part) < 0 or (slash != NULL and not good_path(head.path_part)):
-        return refuse(head, b"malformed target")
+    head.absolute = form == ABSOLUTE_FORM
+    head.authority_part = target.authority
+    head.path_part = target.path
     return True
 
 
-cdef ssize_t port_at(nghttp2_vec v) noexcept:
-    """Where the colon before the port is in host[:port]; 0: there is no port; -1: malformed (RFC 3986, section 3.2)."""
-    cdef size_t i = 0
-    cdef size_t port
-    cdef uint32_t number = 0
-    if not good_authority(v):
-        return -1
-    if v.base[0] == b'[':
-        i = 1
-        while i < v.len and (b'0' <= v.base[i] <= b'9' or b'a' <= (v.base[i] | 32) <= b'f' or v.base[i] in (b':', b'.')):
-            i += 1
-        if i == 1 or i == v.len or v.base[i] != b']':
-            return -1
-        i += 1
-    else:
-        while i < v.len and v.base[i] not in (b':', b'[', b']'):
-            i += 1
-    if i == v.len:
-        return 0
-    port = i + 1
-    if i == 0 or v.base[i] != b':' or not 1 <= v.len - port <= 5:
-        return -1
-    for i in range(port, v.len):
-        if not b'0' <= v.base[i] <= b'9':
-            return -1
-        number = number * 10 + v.base[i] - 48
-    return <ssize_t> port - 1 if number < 65536 else -1
-
-
 cdef bint read_status_line(MessageHead head, size_t n) noexcept:
-    """version SP status SP [reason] (RFC 9112, section 4). The blank before a reason that is not there may be missing."""
+    """version SP status SP [reason] (RFC 9112, section 4). Without a reason, the blank before it may be missing too."""
     cdef const uint8_t *p = head.data
     cdef size_t i
     if n < 12 or p[8] != b' ' or (n > 12 and p[12] != b' '):
@@ -307,45 +253,15 @@ cdef bint read_meaning(MessageHead head, HeadField *field) noexcept:
     elif field.name == FIELD_EXPECT:
         head.expects_continue |= head.minor == 1 and has_member(value, b"100-continue", 12)
     elif field.name == FIELD_UPGRADE:
-        return read_upgrade(head, value)
-    return True
-
-
-cdef bint has_member(nghttp2_vec rest, const char *lower, size_t n) noexcept:
-    cdef nghttp2_vec member
-    while next_member(&rest, &member):
-        if is_word(member.base, member.len, lower, n):
-            return True
-    return False
-
-
-cdef bint is_http2(nghttp2_vec protocol) noexcept:
-    """HTTP/2 is never reached by Upgrade: its first request would pass by the proxy's rules."""
-    return is_word(protocol.base, protocol.len, b"h2c", 3) or is_word(protocol.base, protocol.len, b"h2", 2)
-
-
-cdef bint read_upgrade(MessageHead head, nghttp2_vec rest) noexcept:
-    """A list of name["/"version] (RFC 9110, section 7.8)."""
-    cdef nghttp2_vec member
-    cdef const uint8_t *slash
-    while next_member(&rest, &member):
-        if not is_http2(member):
-            head.offers_upgrade = True
-        slash = <const uint8_t *> memchr(member.base, b'/', member.len)
-        if slash != NULL:
-            if not all_token(part_of(slash + 1, member.base + member.len - slash - 1)):
-                return refuse(head, b"malformed upgrade")
-            member.len = slash - member.base
-        if not all_token(member):
-            return refuse(head, b"malformed upgrade")
+        return good_protocols(value, &head.offers_upgrade) or refuse(head, b"malformed upgrade")
     return True
 
 
 cdef bint read_connection(MessageHead head, Py_ssize_t most) noexcept:
     """The options in Connection, and the fields it names (RFC 9110, section 7.6.1).
 
-    A field that is of the message, not of the connection, may not be named: it would be there for one reader and not for
-    the next. Two and more Connection fields are one list. At most `most` options, since each is sought in all fields.
+    A field that is of the message, not of the connection, may not be named: it would be there for one reader and not
+    for the next. Several Connection fields are one list. At most `most` options, since each is sought in all fields.
     """
     cdef Py_ssize_t i
     cdef nghttp2_vec rest, option
@@ -519,7 +435,7 @@ cdef class MessageHead:
 
     cdef size_t room(self) noexcept:
         """What `render` may write at most."""
-        return self.size + ADDED_BYTES
+        return self.size + CONNECTION_BYTES
 
     cdef size_t render(self, char *out, Persistence persistence) noexcept:
         """Write the head as it is forwarded, its end included; returns its length. Nothing, if it must not be."""
@@ -536,74 +452,13 @@ cdef class MessageHead:
                 continue
             if field.name == FIELD_UPGRADE:
                 if self.keeps_upgrade:
-                    n += write_upgrade(self, field, out + n)
+                    n += write_upgrade(self.data, field, out + n)
             elif field.name == FIELD_TE:
-                n += write_te(self, field, out + n)
+                n += write_te(self.data, field, out + n)
             else:
                 memcpy(out + n, self.data + field.start, field.end - field.start)
                 n += field.end - field.start
-        n += write_connection(self, out + n, persistence)
+        n += write_connection(out + n, persistence, self.wants_trailers, self.keeps_upgrade)
         out[n] = b'\r'
         out[n + 1] = b'\n'
         return n + 2
-
-
-cdef size_t write_start(MessageHead head, HeadField *field, char *out) noexcept:
-    """The line up to its value."""
-    memcpy(out, head.data + field.start, field.value - field.start)
-    return field.value - field.start
-
-
-cdef size_t write_te(MessageHead head, HeadField *field, char *out) noexcept:
-    """Only `trailers`, whatever else is accepted."""
-    cdef size_t n = write_start(head, field, out)
-    memcpy(out + n, b"trailers\r\n", 10)
-    return n + 10
-
-
-cdef size_t write_upgrade(MessageHead head, HeadField *field, char *out) noexcept:
-    """The protocols other than HTTP/2; nothing if there are no others. Never longer than it came."""
-    cdef size_t n = write_start(head, field, out)
-    cdef size_t start = n
-    cdef nghttp2_vec member, rest = value_of(head, field)
-    while next_member(&rest, &member):
-        if is_http2(member):
-            continue
-        if n > start:
-            out[n] = b','
-            n += 1
-        memcpy(out + n, member.base, member.len)
-        n += member.len
-    if n == start:
-        return 0
-    out[n] = b'\r'
-    out[n + 1] = b'\n'
-    return n + 2
-
-
-cdef size_t write_connection(MessageHead head, char *out, Persistence persistence) noexcept:
-    """What is said about the connection that the head goes out on, in one field or none."""
-    cdef size_t n = 0
-    if persistence == CLOSE:
-        n = write_option(out, n, b"close", 5)
-    elif persistence == KEEP_ALIVE:
-        n = write_option(out, n, b"keep-alive", 10)
-    if head.wants_trailers:
-        n = write_option(out, n, b"TE", 2)
-    if head.keeps_upgrade:
-        n = write_option(out, n, b"Upgrade", 7)
-    if n:
-        memcpy(out + n, b"\r\n", 2)
-        n += 2
-    return n
-
-
-cdef size_t write_option(char *out, size_t n, const char *option, size_t length) noexcept:
-    if n == 0:
-        memcpy(out, b"Connection: ", 12)
-        n = 12
-    else:
-        memcpy(out + n, b", ", 2)
-        n += 2
-    memcpy(out + n, option, length)
-    return n + length

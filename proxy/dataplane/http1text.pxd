@@ -1,30 +1,10 @@
-# The characters, words and lists that HTTP/1 heads and trailers are made of (RFC 9110, section 5). All of it is inline C
-# over a pointer and a length; nothing here knows what a message is.
+# The characters, words and lists that HTTP/1 heads and trailers are made of (RFC 9110, section 5).
+# Nothing here knows what a message is.
 
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from proxy.dataplane.nghttp2 cimport nghttp2_vec
-
-
-cdef enum FieldName:
-    """The fields that mean something to HTTP/1 framing or to a proxy. All others are FIELD_OTHER."""
-    FIELD_OTHER = 0
-    # Of one connection, never forwarded as they are (RFC 9110, section 7.6.1).
-    FIELD_CONNECTION
-    FIELD_HOP               # keep-alive, proxy-connection, http2-settings
-    FIELD_TE
-    FIELD_UPGRADE
-    # Of the message: Connection may not name them, and trailers may not have them either.
-    FIELD_CONTENT_LENGTH
-    FIELD_TRANSFER_ENCODING
-    FIELD_HOST
-    FIELD_EXPECT
-    FIELD_END_TO_END        # what decides how content is read, who asks and for whom
-
-
-cdef enum:
-    LONGEST_FIELD_NAME = 19     # of those that are not FIELD_OTHER
 
 
 cdef inline bint is_token(uint8_t c) noexcept nogil:
@@ -36,6 +16,10 @@ cdef inline bint is_token(uint8_t c) noexcept nogil:
 
 cdef inline bint is_blank(uint8_t c) noexcept nogil:
     return c == b' ' or c == b'\t'
+
+
+cdef inline bint is_hex(uint8_t c) noexcept nogil:
+    return b'0' <= c <= b'9' or b'a' <= (c | 32) <= b'f'
 
 
 cdef inline bint is_text(uint8_t c) noexcept nogil:
@@ -136,65 +120,9 @@ cdef inline bint all_token(nghttp2_vec v) noexcept nogil:
     return v.len > 0
 
 
-cdef inline FieldName field_name(const uint8_t *p, size_t n) noexcept nogil:
-    if n == 2:
-        if is_word(p, n, b"te", 2):
-            return FIELD_TE
-    elif n == 4:
-        if is_word(p, n, b"host", 4):
-            return FIELD_HOST
-    elif n == 6:
-        if is_word(p, n, b"expect", 6):
-            return FIELD_EXPECT
-        if is_word(p, n, b"cookie", 6):
-            return FIELD_END_TO_END
-    elif n == 7:
-        if is_word(p, n, b"upgrade", 7):
-            return FIELD_UPGRADE
-        if is_word(p, n, b"trailer", 7):
-            return FIELD_END_TO_END
-    elif n == 9:
-        if is_word(p, n, b"forwarded", 9):
-            return FIELD_END_TO_END
-    elif n == 10:
-        if is_word(p, n, b"connection", 10):
-            return FIELD_CONNECTION
-        if is_word(p, n, b"keep-alive", 10):
-            return FIELD_HOP
-        if is_word(p, n, b"set-cookie", 10):
-            return FIELD_END_TO_END
-    elif n == 12:
-        if is_word(p, n, b"content-type", 12):
-            return FIELD_END_TO_END
-    elif n == 13:
-        if is_word(p, n, b"authorization", 13) or is_word(p, n, b"cache-control", 13) or \
-                is_word(p, n, b"content-range", 13):
-            return FIELD_END_TO_END
-    else:
-        return long_field_name(p, n)
-    return FIELD_OTHER
-
-
-cdef inline FieldName long_field_name(const uint8_t *p, size_t n) noexcept nogil:
-    if n == 14:
-        if is_word(p, n, b"content-length", 14):
-            return FIELD_CONTENT_LENGTH
-        if is_word(p, n, b"http2-settings", 14):
-            return FIELD_HOP
-    elif n == 15:
-        if is_word(p, n, b"x-forwarded-for", 15):
-            return FIELD_END_TO_END
-    elif n == 16:
-        if is_word(p, n, b"proxy-connection", 16):
-            return FIELD_HOP
-        if is_word(p, n, b"content-encoding", 16) or is_word(p, n, b"x-forwarded-host", 16):
-            return FIELD_END_TO_END
-    elif n == 17:
-        if is_word(p, n, b"transfer-encoding", 17):
-            return FIELD_TRANSFER_ENCODING
-        if is_word(p, n, b"x-forwarded-proto", 17):
-            return FIELD_END_TO_END
-    elif n == LONGEST_FIELD_NAME:
-        if is_word(p, n, b"proxy-authorization", 19):
-            return FIELD_END_TO_END
-    return FIELD_OTHER
+cdef inline bint has_member(nghttp2_vec rest, const char *lower, size_t n) noexcept nogil:
+    cdef nghttp2_vec member
+    while next_member(&rest, &member):
+        if is_word(member.base, member.len, lower, n):
+            return True
+    return False

@@ -24,7 +24,8 @@ from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
 from proxy.dataplane.http1connection cimport AT_HEAD, Http1Connection
-from proxy.dataplane.http1head cimport CHUNKED, CLOSE, KEEP_ALIVE, LENGTH, NO_BODY, UNSAID, UNTIL_CLOSE, MessageHead
+from proxy.dataplane.http1head cimport CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, MessageHead
+from proxy.dataplane.http1render cimport CLOSE, KEEP_ALIVE, UNSAID
 from proxy.dataplane.route cimport Origin, Router, text_of
 
 cdef enum:

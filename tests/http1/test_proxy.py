@@ -4,7 +4,6 @@ Each entry is sent whole, and again in pieces, byte by byte unless it is long: w
 is read.
 """
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,10 +17,6 @@ from tests.support.process import start_proxy
 
 PATIENCE_S = 3
 MAX_PIECES = 2000
-
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("proxy.dataplane.http1downstream") is None, reason="this proxy has no HTTP/1.1 yet"
-)
 
 
 @dataclass(frozen=True, slots=True)

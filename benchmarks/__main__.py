@@ -11,12 +11,12 @@ from typing import NoReturn
 import click
 
 from benchmarks import install, machine, process, report, rounds
-from benchmarks.backend import compiled
-from benchmarks.peers import BY_NAME, PEERS, Peer
+from benchmarks.peers import BY_NAME, Peer
 from benchmarks.results import Results
 from benchmarks.scenarios import FULL, SMOKE, Scenario, churn, latency, open_streams, slow, stream, unary
 
-SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in (unary, latency, stream, slow, churn, open_streams)}
+_MODULES = (unary, latency, stream, slow, churn, open_streams)
+SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in _MODULES}
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -40,8 +40,7 @@ def main(
     if only_report:
         click.echo(report.write(list(SCENARIOS.values()), output or RESULTS))
         return
-    peers = _peers(wanted, smoke)
-    compiled()
+    peers = _peers(scenarios, wanted, smoke)
     if machine.is_busy() and not smoke:
         click.echo("The machine is not idle; figures will say so. Ratios suffer less than absolute times.")
     problems = 0
@@ -61,7 +60,7 @@ def main(
 def _measure(scenario: Scenario, peers: list[Peer], count: int, smoke: bool) -> Results:
     pace = SMOKE if smoke else FULL
     started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    samples = rounds.run(scenario, {peer.name for peer in peers}, count, pace, click.echo)
+    samples = rounds.run(scenario, peers, count, pace, click.echo)
     return Results(
         scenario=scenario.name,
         started=started,
@@ -73,20 +72,25 @@ def _measure(scenario: Scenario, peers: list[Peer], count: int, smoke: bool) -> 
     )
 
 
-def _peers(wanted: str | None, smoke: bool) -> list[Peer]:
+def _peers(scenarios: Sequence[Scenario], wanted: str | None, smoke: bool) -> list[Peer]:
     """The peers to measure, installed if they can be; those that are not are named and left out."""
     names = wanted.split(",") if wanted else list(BY_NAME)
     unknown = [name for name in names if name not in BY_NAME]
     if unknown:
         raise click.BadParameter(f"no such peer: {', '.join(unknown)}", param_hint="--peers")
-    peers = [peer for peer in PEERS if peer.name in names]
-    if not install.ensure_load(click.echo):
-        raise click.ClickException("h2load is needed: apt-get install nghttp2-client")
+    # A list: the same program has another configuration in another scenario, and each is a peer.
+    peers: list[Peer] = []
+    for peer in (contender.peer for scenario in scenarios for case in scenario.cases for contender in case.contenders):
+        if peer.name in names and peer not in peers:
+            peers.append(peer)
+    missing = install.ensure_load({scenario.load_program for scenario in scenarios} - {""}, click.echo)
+    if missing:
+        raise click.ClickException(f"load programs are missing: apt-get install {' '.join(missing)}")
     if not smoke:
         install.ensure_peers(peers, click.echo)
     for peer in peers:
         if not peer.installed():
-            click.echo(f"{peer.name} is not installed: left out")
+            click.echo(f"{peer.name} is not installed: left out ({peer.template})")
     return [peer for peer in peers if peer.installed()]
 
 

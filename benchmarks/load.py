@@ -5,7 +5,6 @@ compares its figures with the servers' own counts, so such a call is found.
 """
 
 import re
-import shutil
 import struct
 import tempfile
 from collections.abc import Iterator
@@ -128,10 +127,6 @@ class Client:
         ]
         with Child(argv, core=LOAD_CORE, log=log) as child:
             yield Load(child, latencies)
-
-
-def installed() -> bool:
-    return shutil.which("h2load") is not None
 
 
 def percentile(sorted_values: list[float], share: float) -> float:

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from benchmarks.peers import Contender
+from benchmarks.peers import Contender, Peer
 from benchmarks.scenarios import Case, Measured, Pace, Scenario
 
 
@@ -24,14 +24,14 @@ class Sample:
 
 
 def run(
-    scenario: Scenario, peers: Collection[str], rounds: int, pace: Pace, say: Callable[[str], None]
+    scenario: Scenario, peers: Collection[Peer], rounds: int, pace: Pace, say: Callable[[str], None]
 ) -> list[Sample]:
-    """All samples of a scenario with the peers of these names; `say` is told of each one as it comes."""
+    """All samples of a scenario with these peers; `say` is told of each one as it comes."""
     samples: list[Sample] = []
     for case in scenario.cases:
         if pace.smoke and not case.in_smoke:
             continue
-        contenders = [contender for contender in case.contenders if contender.peer.name in peers]
+        contenders = [contender for contender in case.contenders if contender.peer in peers]
         for number in range(rounds):
             turn = number % max(1, len(contenders))
             of_round = []

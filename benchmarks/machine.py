@@ -36,6 +36,7 @@ def versions(peers: Iterable[Peer]) -> dict[str, str]:
     return found | {
         "meshctl's commit": _said("git describe --always --dirty"),
         "h2load": _said("h2load --version"),
+        "wrk": _said("sh -c 'wrk --version || true'").partition(" [")[0],
         "libnghttp2": _said("pkg-config --modversion libnghttp2"),
         "Python": platform.python_version(),
         "uvloop": _said(f"{sys.executable} -c 'import uvloop; print(uvloop.__version__)'"),

@@ -70,6 +70,7 @@ def machine(made: Sequence[Results]) -> str:
 
 
 def _by_case(made: Results, metric: Metric, cases: list[str], contenders: list[str]) -> str:
+    cases = _with_figure(made, metric, cases)
     rows = [[_title(contender), *(_cell(made, case, contender, metric) for case in cases)] for contender in contenders]
     return _table(["", *cases], [row for row in rows if any(row[1:])])
 
@@ -80,6 +81,8 @@ def _by_metric(made: Results, metrics: Sequence[Metric], case: str, contenders: 
 
 
 def _ratios(made: Results, metric: Metric, cases: list[str], contenders: list[str]) -> str:
+    several = len(cases) > 1
+    cases = _with_figure(made, metric, cases)
     rows = []
     for theirs in contenders:
         spreads = [results.ratio(made.samples, case, OURS, theirs, metric.key) for case in cases]
@@ -88,7 +91,13 @@ def _ratios(made: Results, metric: Metric, cases: list[str], contenders: list[st
     if not rows:
         return ""
     head = f"Ratio meshctl / peer of *{metric.title}*, taken in each round:\n\n"
-    return head + _table(["", *(cases if len(cases) > 1 else ["meshctl / peer"])], rows)
+    return head + _table(["", *(cases if several else ["meshctl / peer"])], rows)
+
+
+def _with_figure(made: Results, metric: Metric, cases: list[str]) -> list[str]:
+    """The cases that have this metric at all: not every figure makes sense of every load."""
+    found = {sample.case for sample in made.samples if metric.key in sample.values}
+    return [case for case in cases if case in found]
 
 
 def _notes(made: Results) -> list[str]:

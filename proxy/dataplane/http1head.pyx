@@ -344,8 +344,9 @@ cdef void finish_request(MessageHead head, Py_ssize_t max_fields) noexcept:
         return
     if head.is_connect and head.body != NO_BODY:
         refuse(head, b"CONNECT with a body")
-    head.upgrade = head.keeps_upgrade = \
-        head.offers_upgrade and head.says_upgrade and head.minor == 1 and not head.is_connect
+    # With a body it is no upgrade, for readers differ on whether the body comes before the tunnel or is its beginning.
+    head.upgrade = head.keeps_upgrade = head.offers_upgrade and head.says_upgrade and head.minor == 1 and \
+        head.body == NO_BODY and not head.is_connect
 
 
 cdef void finish_response(MessageHead head, Py_ssize_t max_fields, bint to_head, bint to_connect) noexcept:

@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[list[str], list[str]]] = {
     "http2-settings, not named": (["HTTP2-Settings: AAMAAABk"], []),
     "upgrade not named by connection": (["Upgrade: websocket"], []),
     "upgrade": (["Connection: Upgrade", "Upgrade: websocket"], ["Upgrade: websocket", "Connection: Upgrade"]),
+    "upgrade with a body": (["Connection: Upgrade", "Upgrade: x", "Content-Length: 1"], ["Content-Length: 1"]),
     "upgrade to h2c": (["Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x"], []),
     "upgrade to h2c and others": (
         ["Connection: keep-alive, upgrade", "upgrade:  H2C ,a/1,h2, b"],

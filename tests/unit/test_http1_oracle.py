@@ -1,4 +1,4 @@
-"""An independent parser (llhttp, by httptools) reads what ours accepts, and what ours forwards, in the same way.
+"""An independent parser (llhttp, by httptools) reads what ours forwards in the way that ours understood it.
 
 A message that ours refuses, or that llhttp cannot know (other methods), is passed over: `comparable` says which.
 """
@@ -132,21 +132,19 @@ def check_request(data: bytes) -> None:
     if not comparable(seen):
         return
     body, payload = body_for(seen)
-    # llhttp takes an upgrade to HTTP/2 for a tunnel, which is why it is not forwarded.
-    offers_http2 = inspect_request(seen["rendered"])["rendered"] != data and not seen["upgrade"]
-    for head_bytes in (seen["rendered"],) if offers_http2 else (data, seen["rendered"]):
-        again = inspect_request(head_bytes)
-        following = NEXT_REQUEST if again["keep_alive"] else b""
-        reading = Reading(httptools.HttpRequestParser, head_bytes + body + following)
-        first = reading.messages[0]
-        assert first.complete
-        assert (first.start, first.fields, first.body) == (seen["target"], fields_of(head_bytes), payload)
-        assert (reading.tunnel is not None) == (seen["upgrade"] or seen["is_connect"])
-        if reading.tunnel is None:
-            assert first.keep_alive == again["keep_alive"]
-            assert [message.start for message in reading.messages[1:]] == [b"/next"] * again["keep_alive"]
-        else:
-            assert reading.tunnel == len(head_bytes + body)
+    rendered = seen["rendered"]
+    again = inspect_request(rendered)
+    following = NEXT_REQUEST if again["keep_alive"] else b""
+    reading = Reading(httptools.HttpRequestParser, rendered + body + following)
+    first = reading.messages[0]
+    assert first.complete
+    assert (first.start, first.fields, first.body) == (seen["target"], fields_of(rendered), payload)
+    assert (reading.tunnel is not None) == (seen["upgrade"] or seen["is_connect"])
+    if reading.tunnel is None:
+        assert first.keep_alive == again["keep_alive"]
+        assert [message.start for message in reading.messages[1:]] == [b"/next"] * again["keep_alive"]
+    else:
+        assert reading.tunnel == len(rendered)
 
 
 @pytest.mark.parametrize("rule", test_http1_requests.REQUESTS)

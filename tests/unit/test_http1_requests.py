@@ -260,6 +260,7 @@ REQUESTS: dict[str, tuple[bytes, dict[str, object]]] = {
         head("CONNECT a:1 HTTP/1.1", "Host: a:1", "Connection: upgrade", "Upgrade: x"),
         {"upgrade": False},
     ),
+    "upgrade with a body": (get("Connection: upgrade", "Upgrade: x", "Content-Length: 1"), {"upgrade": False}),
     "empty upgrade": (get("Connection: upgrade", "Upgrade:"), {"upgrade": False}),
     "8-bit and tab in a value": (get("x: \xe9\t\xff"), {"keep_alive": True}),
     "value without a blank before it": (get("x:y"), {"keep_alive": True}),

@@ -1,8 +1,8 @@
 # Walks a chunked body as it streams by, to know where it ends (RFC 9112, section 7.1; semantics: 11).
 #
 # The framing is forwarded as it came, so whatever another reader might understand differently is refused: line ends
-# other than CRLF, blanks, sizes of 16 digits or more, extensions that are long or quoted, and trailers that a head would
-# not have or that change what its reader makes of the message. Payload is skipped, not looked at.
+# other than CRLF, blanks, sizes of 16 digits or more, extensions that are long or quoted, and trailers that a head
+# would not have or that change what its reader makes of the message. Payload is skipped, not looked at.
 
 from libc.stdint cimport uint8_t, uint64_t
 

@@ -153,8 +153,8 @@ SCENARIO = Scenario(
         "*Restart*: in 60 s each of three backends says GOAWAY, finishes its calls, is gone for 2 s and comes back. "
         "*Kill*: in 30 s each is killed once and comes back after 4 s; at most the calls in flight on it may fail. "
         "*Update*: 25 times a new endpoint is added to the configuration and removed again. A call has failed "
-        "when it does not bring a whole message and `grpc-status: 0`. The peers have the settings of the other "
-        "scenarios: fixed endpoints, no health checks, and whatever they repeat by default."
+        "when it does not bring a whole message and `grpc-status: 0`. The peers have fixed endpoints and no health "
+        "checks; each tries another backend where a call was certainly not processed."
     ),
     metrics=(
         Metric("failed", "failed calls", 0),

@@ -456,7 +456,10 @@ cdef class Http2Call(Call):
         self.grpc_status = reply.grpc_status if self.is_grpc else -1
         if self.up is not None and flag != REFUSED:
             self.observe(True, self.plane.now)
-        if not self.committed:
+        if not self.committed and self.inbound_refusal():
+            self.committed = True
+            self.reset_downstream(NGHTTP2_REFUSED_STREAM)
+        elif not self.committed:
             self.reply()
         elif self.is_grpc and self.response_body.prefix == 0:
             self.own_trailers = True
@@ -469,6 +472,12 @@ cdef class Http2Call(Call):
             # Inside a message, or not gRPC: only a reset says that the body is not whole.
             self.reset_downstream(NGHTTP2_CANCEL if flag == TIMEOUT else NGHTTP2_INTERNAL_ERROR)
         return self.end_attempt(NGHTTP2_CANCEL, True)
+
+    cdef bint inbound_refusal(self) noexcept:
+        """Whether this pod's application, which is gone or not there yet, never saw the call: then the caller's sidecar,
+        or its gRPC library, may take it elsewhere, and REFUSED_STREAM tells it so (RFC 9113, section 8.7)."""
+        return self.cluster is not None and self.cluster.inbound and \
+            self.flag in (NO_ENDPOINT, CONNECT_FAILED, REFUSED)
 
     cdef int reply(self) except -1:
         """Answer by ourselves."""

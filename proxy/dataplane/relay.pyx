@@ -32,7 +32,10 @@ cdef class RelayEnd(ByteConnection):
         cdef Dial dial
         if self.endpoint is None:
             self.plane.downstreams.add(self)
-            return 0
+            if self.relay is None:
+                self.abort("the other end was lost")        # before it was known to be TCP
+                return 0
+            return self.relay.deliver()
         self.know_as_ours()
         self.endpoint.opened(self)
         dial, self.dial = self.dial, None
@@ -143,18 +146,19 @@ cdef class Relay(Call):
             down.relay = self
             down.other = self.up
             self.down = down
-            if self.up is not None:
-                self.up.other = down
-                self.plane.turn(self._deliver)
         return down
 
-    def _deliver(self):
-        """What the endpoint said before there was a client's end."""
+    cdef int deliver(self) except -1:
+        """The client's end is there: it gets what the endpoint said before."""
+        if self.up is None:
+            return 0
+        self.up.other = self.down
         self.down.queue(queue_peek(&self.response_body.queue), queue_len(&self.response_body.queue))
         queue_pop(&self.response_body.queue, queue_len(&self.response_body.queue))
         self.up.read_on()
         if self.up.ended_by_peer:
             self.down.send_end()
+        return 0
 
     def abandon(self):
         """It is no TCP connection after all: it speaks HTTP."""

@@ -50,7 +50,7 @@ def echo(mesh: Mesh) -> Mesh:
 
 def first_flight() -> tuple[H2Connection, bytes]:
     """A client's preface, SETTINGS and a whole gRPC call, as h2 writes them."""
-    h2 = H2Connection(H2Configuration(client_side=True))
+    h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
     h2.initiate_connection()
     h2.send_headers(1, HEADERS)
     h2.send_data(1, b"\0\0\0\0\5hello", end_stream=True)

@@ -20,7 +20,7 @@ from proxy.dataplane.route cimport Origin, Router
 
 
 cdef bint begins_http2(const uint8_t *data, size_t n) noexcept:
-    """Whether it is what an HTTP/2 server says without being asked: SETTINGS, on stream 0, not an ACK (RFC 9113, 3.4)."""
+    """Whether it is what an HTTP/2 server says without being asked: SETTINGS on stream 0, no ACK (RFC 9113, 3.4)."""
     return n >= 9 and data[0] == 0 and data[3] == 4 and not (data[4] | data[5] | data[6] | data[7] | data[8])
 
 

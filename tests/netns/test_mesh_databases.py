@@ -129,5 +129,7 @@ def test_mail_is_delivered_though_its_server_speaks_first(mesh: Mesh, smtp: str)
         sender = smtplib.SMTP(smtp, SMTP, local_hostname="client", timeout=10)
     with sender:
         assert time.monotonic() - begun_s < 2
-        refused = sender.sendmail("vote@example.test", ["count@example.test"], "Subject: squid\r\n\r\nOne for 🦑".encode())
+        refused = sender.sendmail(
+            "vote@example.test", ["count@example.test"], "Subject: squid\r\n\r\nOne for 🦑".encode()
+        )
     assert refused == {}

@@ -3,7 +3,7 @@
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from h2.config import H2Configuration
@@ -72,7 +72,9 @@ def finish(h2: H2Connection, connected: socket.socket) -> dict[str, str]:
 
 
 def calls_seen(mesh: Mesh) -> float:
-    return sum(each.sidecar.metric("meshctl_response_total", grpc_status="0") for each in (mesh.client, mesh.servers[0]))
+    return sum(
+        each.sidecar.metric("meshctl_response_total", grpc_status="0") for each in (mesh.client, mesh.servers[0])
+    )
 
 
 @pytest.mark.parametrize("cut", [*range(1, PREFACE_BYTES + 1), PREFACE_BYTES + 5])
@@ -135,10 +137,8 @@ def test_the_inbound_port_of_another_pod_is_closed_to_who_dials_it(echo: Mesh, f
 
 
 def assert_closed(connected: socket.socket) -> None:
-    try:
+    with suppress(ConnectionResetError):
         assert connected.recv(1) == b""
-    except ConnectionResetError:
-        pass
 
 
 def test_a_route_back_to_the_sidecar_ends_instead_of_going_round(network: Network) -> None:

@@ -102,6 +102,11 @@ def tell(call_id: str, event: str, **facts: Any) -> None:
         print(json.dumps({"call": call_id, "event": event, "at_s": time.monotonic(), **facts}), flush=True)
 
 
+def credentials(directory: Path) -> grpc.ServerCredentials:
+    key, certificate = (directory.joinpath(name).read_bytes() for name in ("key.pem", "cert.pem"))
+    return grpc.ssl_server_credentials([(key, certificate)])
+
+
 async def serve(address: str, name: str, *arguments: str) -> None:
     echo = Echo(name)
     methods = {
@@ -116,8 +121,7 @@ async def serve(address: str, name: str, *arguments: str) -> None:
     server = grpc.aio.server(options=(*OPTIONS, *options))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
     if tls:
-        key, certificate = (Path(tls, name).read_bytes() for name in ("key.pem", "cert.pem"))
-        server.add_secure_port(address, grpc.ssl_server_credentials([(key, certificate)]))
+        server.add_secure_port(address, credentials(Path(tls)))
     else:
         server.add_insecure_port(address)
     stopping = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The command line: `meshctl proxy`, `meshctl demo`, `meshctl init-iptables`, `meshctl version`.
+"""The command line: `meshctl proxy`, `demo`, `init-iptables`, `await`, `shutdown`, `version`.
 
 Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
 called, so that none pays for another. What the commands do is not known here.
@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from meshctl.init_iptables import init_iptables
+from meshctl.lifecycle import await_ready, shutdown
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 
 PROGRAM = "meshctl"
@@ -92,6 +93,8 @@ def demo(keep: bool) -> None:
 
 
 cli.add_command(init_iptables)
+cli.add_command(await_ready)
+cli.add_command(shutdown)
 
 
 @cli.command()

@@ -11,7 +11,6 @@ more.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -31,14 +30,15 @@ from proxy.clusters import Lanes, Originals
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, load
 from proxy.dataplane import BUCKETS_S, DataPlane, Limits, Router, libnghttp2_version
 from proxy.discovery import make_resolver
+from proxy.drain import Drain
 from proxy.net.dialer import Dialer
+from proxy.net.gate import Gate, raise_limit
 from proxy.net.intake import Intake
 from proxy.net.listener import Listener
 from proxy.routes import Resolve, Target, opaque_table, route_table
 
 log = logging.getLogger("meshctl")
 
-LATE_ARRIVALS_S = 5.0  # how long connections are still accepted after SIGTERM: endpoints lists lag behind
 WATCH_EVERY_S = 1.0
 RESOLVE_AGAIN_S = 5.0
 
@@ -65,6 +65,8 @@ class Proxy:
         )
         self.plane.on_note = log.warning
         self._dialer = Dialer(self.plane)
+        self._gate = Gate(raise_limit(), self._accept)
+        self.plane.on_disconnect = self._gate.leave
         self._resolving: dict[str, asyncio.Task[None]] = {}
         self._clusters: dict[str, Lanes] = {}
         self._table: Resolve = lambda *_: None
@@ -73,11 +75,11 @@ class Proxy:
         self._originals = Originals(self.plane, lambda: self._router.replace(self._route))
         self._listeners: dict[str, Listener] = {}
         self._intakes: dict[str, Intake] = {}
-        self._collector = PlaneCollector(self, BUCKETS_S, _build())
+        self._collector = PlaneCollector(self, self._intakes, BUCKETS_S, _build())
         self._admin = AdminServer(self, Exposition(self._collector))
         self._access_log: AccessLog | None = None
         self._stopping = asyncio.Event()
-        self._at_once = asyncio.Event()
+        self._draining = Drain(self.plane, self._gate)
 
     # ---- what the admin server shows ----
 
@@ -106,7 +108,7 @@ class Proxy:
     def shutdown(self) -> None:
         """Begin to drain; the second time, stop at once."""
         if self._stopping.is_set():
-            self._at_once.set()
+            self._draining.end()
         self._stopping.set()
 
     # ---- start ----
@@ -126,7 +128,7 @@ class Proxy:
         watching = loop.create_task(self._watch())
         try:
             await self._stopping.wait()
-            await self._drain()
+            await self._draining.run(self._listeners.values(), self._intakes.values(), self._config.shutdown_grace_s)
         finally:
             watching.cancel()
             await self._stop()
@@ -152,10 +154,17 @@ class Proxy:
             lambda listener, destination: self._opaque(listener, destination),
             detect_timeout_s=self._config.limits.detect_timeout_s,
             own_ports=lambda: {listener.port for listener in self._listeners.values()},
+            gate=self._gate,
         )
         self._intakes[config.name] = intake
         await listener.start(intake.protocol)
+        listener.accept(self._gate.is_open)
         log.info("listener %s on %s", config.name, listener.address)
+
+    def _accept(self, wanted: bool) -> None:
+        """Later: a connection that is just being accepted would be lost."""
+        for listener in self._listeners.values():
+            asyncio.get_running_loop().call_soon(listener.accept, wanted)
 
     # ---- configuration ----
 
@@ -267,31 +276,6 @@ class Proxy:
                 self._reload()
 
     # ---- stop ----
-
-    async def _drain(self) -> None:
-        """Promise nothing new, finish what runs, still take late arrivals (semantics: 5 and 13).
-
-        Outbound goes on as before until the application is gone: one that is shutting down still makes calls.
-        """
-        log.info("draining: %d calls in flight", self.plane.calls)
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        deadline = begun + self._config.shutdown_grace_s
-        late_until = begun + min(LATE_ARRIVALS_S, self._config.shutdown_grace_s)
-        while not self._at_once.is_set() and loop.time() < deadline:
-            outbound = {name for name, each in self._intakes.items() if each.config.intercept == "outbound"}
-            quiet = True
-            for session in list(self.plane.downstreams):
-                if session.origin.listener not in outbound:
-                    session.drain()
-                    quiet = quiet and session.idle
-                else:
-                    quiet = False
-            if quiet and loop.time() >= late_until:
-                break
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.05):
-                    await self._at_once.wait()
 
     async def _stop(self) -> None:
         for listener in self._listeners.values():

@@ -66,6 +66,7 @@ cdef class Connection(Flushable):
         self.finish("connection lost")
         self.plane.cancel(self)
         self.transport = None
+        self.plane.gone(self)
         self.plane.leave()
 
     def pause_writing(self):

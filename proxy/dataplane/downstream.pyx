@@ -9,7 +9,15 @@ from proxy.dataplane.nghttp2 cimport *
 from proxy.dataplane.route cimport Origin, Router
 from proxy.dataplane.session cimport Session
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, int *value)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    enum:
+        SIOCOUTQ                # bytes that the peer has not acknowledged
+
 cdef enum:
+    LINGER_S = 2                # how long a client may take to close when it has everything
     RESET_TOKENS = 1000         # burst; a call that ends well earns one
     RESET_TOKENS_PER_S = 100
     OFFENCE = 10                # what a reset of ours for a malformed frame costs its sender (MadeYouReset)
@@ -24,11 +32,11 @@ cdef class DownstreamSession(Session):
         self.origin = origin
 
     cdef int opened(self) except -1:
+        self.plane.downstreams.add(self)
         self.start(True)
         self.capacity = self.plane.limits.max_concurrent_streams
         self.resets = RESET_TOKENS
         self.resets_at = self.plane.now
-        self.plane.downstreams.add(self)
         # The preface is due like any header: fire() cuts who is slow with it.
         self.want_timer = True
         self.plane.at(self, self.plane.now + self.plane.limits.header_timeout_s)
@@ -118,6 +126,28 @@ cdef class DownstreamSession(Session):
             nghttp2_submit_shutdown_notice(self.ng)
             self.touch()
 
+    cdef void done(self) noexcept:
+        """A client that still reads answers with frames, and a reset for those could overtake what it has not read yet:
+        so FIN first, as RFC 9112, section 9.6, has it, and the end when everything has arrived."""
+        if not self.draining or self.protocol_fault:
+            self.finish("ended")
+        elif not self.paused and not self.lingering and self.is_open():
+            self.lingering = True
+            try:
+                self.transport.write_eof()
+                self.plane.at(self, self.plane.now + LINGER_S)
+            except BaseException as error:
+                self.finish("cannot send FIN: %s" % error)
+
+    cdef void fire(self, double now) noexcept:
+        cdef int unread = 0
+        if self.ended or not self.lingering:
+            Session.fire(self, now)
+        elif self.fd >= 0 and ioctl(self.fd, SIOCOUTQ, &unread) == 0 and unread > 0:
+            self.plane.at(self, now + LINGER_S)
+        else:
+            self.finish("ended")
+
     cdef int goaway_sent(self) except -1:
         # Not before: libnghttp2 sends a PING ahead of what is queued, and its ACK must come after the GOAWAY was read.
         if self.draining and not self.pinged:
@@ -127,8 +157,8 @@ cdef class DownstreamSession(Session):
 
     @property
     def idle(self):
-        """Whether it may be closed without anyone missing it: not before its peer was told."""
-        return self.ended
+        """Whether it may be closed without anyone missing it: its peer is told first, and then it ends by itself."""
+        return False
 
     def close(self, str why="closed by the proxy"):
         """Now: calls that run are cancelled."""
@@ -136,7 +166,3 @@ cdef class DownstreamSession(Session):
 
     def _close(self, str why):
         self.finish(why)
-
-    cdef int lost(self) except -1:
-        self.plane.downstreams.discard(self)
-        return Session.lost(self)

@@ -148,7 +148,6 @@ cdef class Http1Downstream(Http1Connection):
 
     cdef int lost(self) except -1:
         cdef Http1Call call = <Http1Call> self.call
-        self.plane.downstreams.discard(self)
         if call is not None:
             call.down_lost()
         return 0
@@ -157,13 +156,18 @@ cdef class Http1Downstream(Http1Connection):
 
     def drain(self):
         """Say with the next response that it is the last. One without a request has nobody to say it to, yet."""
+        self.plane.turn(self._drain)
+
+    def _drain(self):
         self.draining = True
         self.keep = False
+        if not self.ended and self.phase == AT_HEAD and self.full() and not queue_len(&self.inbox):
+            self.exchange_over()        # that response is still being read, and was the last
 
     @property
     def idle(self):
-        """Whether it may be closed without anyone missing it."""
-        return self.call is None and not queue_len(&self.inbox)
+        """Whether it may be closed without anyone missing it: kept alive, with no request begun."""
+        return self.phase == AT_HEAD and self.call is None and not queue_len(&self.inbox) and not self.full()
 
     def close(self, str why="closed by the proxy"):
         """Now: a call that runs is cancelled."""

@@ -27,7 +27,7 @@ cdef class DataPlane:
     cdef readonly Limits limits
     cdef readonly dict clusters         # name -> Cluster
     cdef readonly dict cuts             # reason -> downstream connections cut
-    cdef readonly set downstreams       # open connections from clients
+    cdef readonly set downstreams       # connections from clients, until their descriptors are given back
     cdef readonly set upstream_pairs    # (local, remote) address of our own upstream connections, to find loops
     cdef readonly long faults
     cdef readonly long calls            # in flight
@@ -35,6 +35,7 @@ cdef class DataPlane:
     cdef readonly object last_fault
     cdef public object access_log       # None, or a list that each finished call appends a tuple to
     cdef public object on_dial          # called with an Endpoint that misses a connection, or a Dial
+    cdef public object on_disconnect    # called after the turn for each connection from a client that is gone
 
     cdef object clock
     cdef double now                     # plane seconds, read once a turn
@@ -47,6 +48,7 @@ cdef class DataPlane:
     cdef char *out                      # what a flush gathers, shared by all sessions
     cdef size_t out_len, out_capacity
     cdef list to_dial
+    cdef Py_ssize_t departed            # connections from clients that went in this turn
     cdef list notes                     # what is worth a line in the log, handed over at the end of the turn
     cdef public object on_note          # called with each
     cdef bint in_turn
@@ -57,6 +59,7 @@ cdef class DataPlane:
     cdef void at(self, Timed timed, double when) noexcept
     cdef void cancel(self, Timed timed) noexcept
     cdef void want_dial(self, object wanted) noexcept
+    cdef void gone(self, object connection) noexcept
     cdef void fault(self, object error) noexcept
     cdef void note(self, str text) noexcept
     cdef uint64_t random(self) noexcept

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
-    READ_BUFFER_BYTES = 128 * 1024
+    READ_BUFFER_BYTES = 256 * 1024
     OUT_BYTES = 96 * 1024
 
 
@@ -120,6 +120,8 @@ cdef class DataPlane:
         self.in_turn = False
         if self.to_dial:
             self.dial()
+        if self.departed:
+            self.depart()
         if self.notes:
             self.tell()
 
@@ -149,6 +151,20 @@ cdef class DataPlane:
         for each in wanted:
             try:
                 self.on_dial(each)
+            except BaseException as error:
+                self.fault(error)
+
+    cdef void gone(self, object connection) noexcept:
+        """A transport is closed for good: all that it held was sent, or never will be."""
+        if connection in self.downstreams:
+            self.downstreams.discard(connection)
+            self.departed += 1
+
+    def depart(self):
+        departed, self.departed = self.departed, 0
+        for _ in range(departed if self.on_disconnect is not None else 0):
+            try:
+                self.on_disconnect()
             except BaseException as error:
                 self.fault(error)
 

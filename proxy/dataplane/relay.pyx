@@ -84,9 +84,7 @@ cdef class RelayEnd(ByteConnection):
     cdef int lost(self) except -1:
         cdef Relay relay = self.relay
         self.relay = None
-        if self.endpoint is None:
-            self.plane.downstreams.discard(self)
-        else:
+        if self.endpoint is not None:
             self.endpoint.closed(self)
             self.forget_as_ours()
         if relay is not None:
@@ -99,7 +97,7 @@ cdef class RelayEnd(ByteConnection):
     @property
     def idle(self):
         """Whether it may be closed without anyone missing it: who knows."""
-        return self.ended
+        return False
 
     def drain(self):
         """There is no way to tell its client."""

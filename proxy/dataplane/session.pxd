@@ -33,6 +33,7 @@ cdef class Session(Connection):
     cdef nghttp2_session *ng
     cdef bint protocol_fault            # the peer broke HTTP/2
     cdef bint want_timer
+    cdef bint lingering                 # we have sent FIN, and the peer may still be reading: what it sends is dropped
     cdef bint settled                   # the peer's preface is complete: its SETTINGS are there
     cdef str offence                    # why its peer is to be cut, noticed inside a callback
     cdef readonly set calls             # Streams; keeps what libnghttp2 points to alive
@@ -47,6 +48,7 @@ cdef class Session(Connection):
     cdef void resume(self, int32_t stream_id) noexcept
     cdef void detach(self, Stream call, int32_t stream_id) noexcept
     cdef void count_cut(self, str reason) noexcept
+    cdef void done(self) noexcept
     cdef void cut(self, str reason) noexcept
     cdef Kind block_kind(self, const nghttp2_frame *frame) except *
     cdef int headers(self, HeaderBlock block, const nghttp2_frame *frame) except -1

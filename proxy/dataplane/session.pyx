@@ -318,7 +318,7 @@ cdef class Session(Connection):
 
     cdef void receive(self, const uint8_t *data, size_t n) noexcept:
         cdef ssize_t used
-        if self.ended:
+        if self.ended or self.lingering:
             return
         if not frames_count(&self.frames, data, n, self.plane.now):
             self.cut("flood")
@@ -413,7 +413,7 @@ cdef class Session(Connection):
         if self.offence is not None:
             self.cut(self.offence)
         elif not self.ended and not nghttp2_session_want_read(self.ng) and not nghttp2_session_want_write(self.ng):
-            self.finish("ended")    # libnghttp2 has sent its GOAWAY and has no streams left
+            self.done()             # libnghttp2 has sent or received a GOAWAY and has no streams left
 
     cdef bint fill(self) noexcept:
         """Gather frames into the plane's output. False: there is nothing to send."""
@@ -432,6 +432,10 @@ cdef class Session(Connection):
         return plane.out_len > 0
 
     # ---- the end ----
+
+    cdef void done(self) noexcept:
+        """No stream is left, and none will come."""
+        self.finish("ended")
 
     cdef void cut(self, str reason) noexcept:
         """End a connection whose peer abuses it; its calls end at once."""

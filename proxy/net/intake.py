@@ -19,6 +19,7 @@ from proxy.address import SocketAddress
 from proxy.config import ListenerConfig
 from proxy.dataplane import DownstreamSession, Http1Downstream, Origin, Relay, Router
 from proxy.net.detection import Kind, detect, server_name
+from proxy.net.gate import Gate
 from proxy.net.original import is_local, original_destination
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Intake:
         *,
         detect_timeout_s: float,
         own_ports: Callable[[], Collection[int]],
+        gate: Gate,
     ) -> None:
         self.config = config
         self.router = router
@@ -50,6 +52,8 @@ class Intake:
         self.refused: Counter[str] = Counter()
         self.timeouts = 0
         self.looking: set[Looking] = set()
+        self.draining = False  # connections that come now are late arrivals
+        self.gate = gate
         self.buffer = bytearray(READ_BYTES)
         self._opaque = opaque
         self._own_ports = own_ports
@@ -57,11 +61,19 @@ class Intake:
 
     def protocol(self) -> asyncio.BaseProtocol:
         """For a connection that was just accepted."""
+        self.gate.enter()
         if self.config.intercept is None and self.config.protocol == "http2":
             return DownstreamSession(self.router, self._origin)
         if self.config.intercept is None and self.config.protocol == "http1":
-            return Http1Downstream(self.router, self._origin)
+            return self.http1(self._origin)
         return Looking(self)
+
+    def http1(self, origin: Origin) -> Http1Downstream:
+        """Every response to a late arrival says that it is the last."""
+        session = Http1Downstream(self.router, origin)
+        if self.draining:
+            session.drain()
+        return session
 
     def origin(self, sock: socket.socket) -> Origin | None:
         """Where it was going; None: it must be closed."""
@@ -149,6 +161,7 @@ class Looking(asyncio.BufferedProtocol):
         return bool(end.eof_received())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._intake.gate.leave()
         if self in self._intake.looking:
             self._settled("none")
             if self._relay is not None:
@@ -195,7 +208,7 @@ class Looking(asyncio.BufferedProtocol):
         if kind is Kind.HTTP2:
             taker = DownstreamSession(intake.router, origin)
         elif kind is Kind.HTTP1:
-            taker = Http1Downstream(intake.router, origin)
+            taker = intake.http1(origin)
         else:
             relay = self._relay if self._relay is not None and not name else Relay(intake.router, origin, name)
             taker = relay.connection()

@@ -128,8 +128,8 @@ def test_wrong_usage_exits_with_2_and_says_where_help_is(arguments: list[str]) -
 
 
 def test_every_command_explains_itself() -> None:
-    assert set(cli.commands) == {"proxy", "demo", "init-iptables", "version"}
-    for command in ([], ["proxy"], ["demo"], ["init-iptables"]):
+    assert set(cli.commands) == {"proxy", "demo", "init-iptables", "await", "shutdown", "version"}
+    for command in ([], ["proxy"], ["demo"], ["init-iptables"], ["await"], ["shutdown"]):
         for option in ("--help", "-h"):
             shown = CliRunner().invoke(cli, [*command, option])
             assert shown.exit_code == 0

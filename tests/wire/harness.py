@@ -32,8 +32,9 @@ class Link:
         if data:
             self.peer.receive(data)
             return True
-        if self.transport.closing and not self.transport.held and not self.transport.lost:
-            self.transport.end()
+        over = self.transport.closing or self.transport.ended
+        if over and not self.transport.held and not self.transport.lost:
+            self.transport.end(eof=self.transport.ended)  # a peer that has read FIN closes
             self.peer.closed = True
             return True
         return False

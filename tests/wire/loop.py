@@ -60,6 +60,7 @@ class FakeTransport:
         self.stalled = False
         self.paused = False
         self.closing = False
+        self.ended = False  # we have sent FIN
         self.lost = False
 
     # ---- what a protocol may call ----
@@ -76,6 +77,10 @@ class FakeTransport:
 
     def close(self) -> None:
         self.closing = True
+
+    def write_eof(self) -> None:
+        assert not self.closing
+        self.ended = True
 
     def abort(self) -> None:
         self.closing = True

@@ -1,0 +1,84 @@
+"""`meshctl await` and `meshctl shutdown`, beside a real proxy."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import echo_config
+from tests.support.ports import free_address
+from tests.support.process import ROOT, ProxyProcess, start_proxy
+
+
+def meshctl(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "meshctl", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+def test_await_returns_when_a_sidecar_that_starts_later_is_ready(tmp_path: Path) -> None:
+    config = echo_config(free_address(), admin={"address": free_address()})
+    command = [sys.executable, "-m", "meshctl", "await", "--address", config["admin"]["address"], "--timeout", "20"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as waiting:
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        with ProxyProcess(config, tmp_path) as proxy:
+            assert waiting.wait(20) == 0
+            assert proxy.ready()
+
+
+def test_await_takes_the_address_from_the_environment(tmp_path: Path) -> None:
+    with start_proxy(echo_config(free_address()), tmp_path) as proxy:
+        assert meshctl("await", MESHCTL_ADMIN_ADDRESS=proxy.admin).returncode == 0
+
+
+def test_await_says_why_the_sidecar_was_not_ready_in_time(tmp_path: Path) -> None:
+    nobody = free_address()
+    done = meshctl("await", "--address", nobody, "--timeout", "0.3")
+    assert done.returncode == 1
+    assert "not ready within 0.3 s: no answer: [Errno 111] Connection refused" in done.stderr
+    with start_proxy(echo_config(free_address(), shutdown_grace_s=20), tmp_path) as proxy:
+        proxy.signal(signal.SIGTERM)
+        proxy.wait_until(lambda: not proxy.ready(), "not ready any more")
+        done = meshctl("await", "--address", proxy.admin, "--timeout", "0.3")
+        assert (done.returncode, done.stderr) == (1, "meshctl: not ready within 0.3 s: shutting down\n")
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait(timeout_s=5) == 0
+
+
+@pytest.mark.parametrize("address", ["4191", "127.0.0.1", "::1:4191", "127.0.0.1:0", "127.0.0.1:65536", "[]:1"])
+def test_a_wrong_address_is_wrong_usage(address: str) -> None:
+    for command in ("await", "shutdown"):
+        done = meshctl(command, "--address", address)
+        assert done.returncode == 2
+        assert "--help" in done.stderr
+
+
+def test_shutdown_waits_until_the_sidecar_is_gone(tmp_path: Path) -> None:
+    with start_proxy(echo_config(free_address(), shutdown_grace_s=0.5), tmp_path) as proxy:
+        done = meshctl("shutdown", "--wait", "--address", proxy.admin)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert proxy.wait(timeout_s=1) == 0
+        again = meshctl("shutdown", "--address", proxy.admin)
+        assert again.returncode == 1
+        assert "no answer" in again.stderr
+
+
+def test_shutdown_that_is_not_over_in_time_fails(tmp_path: Path) -> None:
+    with start_proxy(echo_config(free_address(), shutdown_grace_s=20), tmp_path) as proxy:
+        done = meshctl("shutdown", "--wait", "--timeout", "0.5", "--address", proxy.admin)
+        assert done.returncode == 1
+        assert "not gone within 0.5 s" in done.stderr
+        assert proxy.running and not proxy.ready()
+        proxy.signal(signal.SIGTERM)
+        assert proxy.wait(timeout_s=5) == 0

@@ -474,8 +474,8 @@ cdef class Http2Call(Call):
         return self.end_attempt(NGHTTP2_CANCEL, True)
 
     cdef bint inbound_refusal(self) noexcept:
-        """Whether this pod's application, which is gone or not there yet, never saw the call: then the caller's sidecar,
-        or its gRPC library, may take it elsewhere, and REFUSED_STREAM tells it so (RFC 9113, section 8.7)."""
+        """Whether this pod's application, gone or not there yet, never saw the call: then the caller's sidecar, or its
+        gRPC library, may take it elsewhere, and REFUSED_STREAM tells it so (RFC 9113, section 8.7)."""
         return self.cluster is not None and self.cluster.inbound and \
             self.flag in (NO_ENDPOINT, CONNECT_FAILED, REFUSED)
 

@@ -19,6 +19,11 @@ from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.route cimport Origin, Router
 
 
+cdef bint begins_http2(const uint8_t *data, size_t n) noexcept:
+    """Whether it is what an HTTP/2 server says without being asked: SETTINGS on stream 0, no ACK (RFC 9113, 3.4)."""
+    return n >= 9 and data[0] == 0 and data[3] == 4 and not (data[4] | data[5] | data[6] | data[7] | data[8])
+
+
 cdef class RelayEnd(ByteConnection):
     """One of a relay's two connections. The upstream one is made with the `Dial` of its call, or with None to see
     whether its endpoint can be reached; the downstream one by `Relay.connection`."""
@@ -227,7 +232,8 @@ cdef class Relay(Call):
                 source.hold()
                 if queue_push(&self.response_body.queue, <const char *> data, n) != 0:
                     raise MemoryError
-                return self.server_first()
+                # A greeting that is HTTP/2's decides nothing: the client's preface, which must come, is looked at then.
+                return 0 if begins_http2(data, n) else self.server_first()
         other.send(<const char *> data, n)
         if other.full():
             source.hold()

@@ -3,8 +3,8 @@
     python -m tests.netns.grpc_load HOST:PORT CALLS_PER_S
 
 Writes its state to stdout as JSON lines, four times a second and at its end: `started`, the calls so far; `answered`,
-the good answers by server; `failed`, the first failures, each with status, details and the proxy's flag; `slowest_s`, the
-longest that a call has taken. SIGTERM: waits for the calls that run, exit status 0.
+the good answers by server; `failed`, the first failures, each with status, details and the proxy's flag;
+`slowest_s`, the longest that a call has taken. SIGTERM: waits for the calls that run, exit status 0.
 """
 
 import asyncio

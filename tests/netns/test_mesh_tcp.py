@@ -106,11 +106,14 @@ def test_a_connection_that_closes_without_a_byte_is_no_error(served: Mesh, famil
             pass
     wait_until(lambda: not open_downstreams(served), "the end of all connections")
     assert failed(served) == failures
+    listener = "outbound" + "-ipv6" * (family == 6)
+    found = {"listener": listener, "protocol": "none"}
+    assert served.client.sidecar.metric("meshctl_detected_connections_total", **found) >= 20
 
 
 def failed(mesh: Mesh) -> float:
     sidecars = [mesh.client.sidecar, mesh.servers[0].sidecar]
-    return sum(each.metric("meshctl_response_total", classification="failure") for each in sidecars)
+    return sum(each.metric("meshctl_tcp_close_total", classification="failure") for each in sidecars)
 
 
 def open_downstreams(mesh: Mesh) -> float:

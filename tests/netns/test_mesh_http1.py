@@ -1,4 +1,4 @@
-"""HTTP/1.x between pods: requests are balanced one by one, and what programs say arrives as they said it."""
+"""HTTP/1.x between pods: requests are balanced one by one, and what programs say arrives as it was said."""
 
 import json
 import shutil

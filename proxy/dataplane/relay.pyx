@@ -168,6 +168,7 @@ cdef class Relay(Call):
         self.plane.turn(self._abandon)
 
     def _abandon(self):
+        self.on_server_first = None
         self.classification = CANCELLED
         self.over()
 
@@ -278,8 +279,6 @@ cdef class Relay(Call):
         self.flag = flag
         self.why = why
         self.classification = FAILURE
-        if self.on_server_first is not None:
-            self.server_first()
         return self.over()
 
     cdef int over(self) except -1:
@@ -292,7 +291,7 @@ cdef class Relay(Call):
             self.cluster.unpark(self)
         self.dial = None
         self.up = self.down = None
-        self.on_server_first = None
+        self.server_first()         # a client whose end is not there yet is told by the end of its connection
         self.finish()
         for end in (down, up):
             if end is not None:

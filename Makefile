@@ -40,7 +40,7 @@ format: build ## Format the Python code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: build ## Measure the proxy beside its peers (about forty minutes)
+bench: build ## Measure the proxy beside its peers (about seventy minutes)
 	@$(BIN)/python -m benchmarks
 
 bench-smoke: build ## Run each benchmark for a second; asserts no timing

@@ -115,6 +115,7 @@ def free_port() -> int:
 def _proxy(contender: Contender, port: int, servers: list[Backend], directory: Path) -> Child:
     peer = contender.peer
     values = {"PORT": str(port), "ADMIN_PORT": str(free_port()), "DIRECTORY": str(directory)}
+    values["RETRIES"] = peer.retries if contender.retries else ""
     values |= {f"BACKEND_{i}": str(server.port) for i, server in enumerate(servers, 1)}
     file = directory / peer.template
     file.write_text(peer.configured(contender.balancer, values))

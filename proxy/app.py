@@ -75,7 +75,7 @@ class Proxy:
         self._originals = Originals(self.plane, lambda: self._router.replace(self._route))
         self._listeners: dict[str, Listener] = {}
         self._intakes: dict[str, Intake] = {}
-        self._collector = PlaneCollector(self, BUCKETS_S, _build())
+        self._collector = PlaneCollector(self, self._intakes, BUCKETS_S, _build())
         self._admin = AdminServer(self, Exposition(self._collector))
         self._access_log: AccessLog | None = None
         self._stopping = asyncio.Event()

@@ -124,7 +124,14 @@ class Originals:
         if direction == "inbound":
             host = "::1" if ":" in host else "127.0.0.1"
         name = "inbound" if direction == "inbound" else "passthrough"
-        cluster = Cluster(self._plane, name, protocol=protocol, only=True, key=f"{name} {destination} {protocol}")
+        cluster = Cluster(
+            self._plane,
+            name,
+            protocol=protocol,
+            only=True,
+            inbound=direction == "inbound",
+            key=f"{name} {destination} {protocol}",
+        )
         self._plane.turn(cluster.reset, [EndpointAddress(host, int(port))])
         return cluster
 

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.process import ROOT
@@ -26,7 +26,9 @@ class Peer:
     """One program. `balancers` maps our words to its own; the first is used unless one is asked for.
 
     `per_call` says that it balances calls; otherwise a connection stays with one backend.
-    `command` takes the binary and the configuration file. A peer without a template is no proxy at all.
+    `retries` is what its template needs at @RETRIES@ to try another backend where a call was certainly not
+    processed; empty if it does so anyway. `command` takes the binary and the configuration file. A peer without
+    a template is no proxy at all.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Peer:
     version: tuple[str, ...] = ("--version",)
     balancers: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     per_call: bool = True
+    retries: str = ""
     package: str = ""
 
     def installed(self) -> bool:
@@ -63,15 +66,23 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A peer with one of its balancers; `label` is its name in tables, unique within a scenario."""
+    """A peer with one of its balancers; `label` is its name in tables, unique within a scenario.
+
+    `retries` adds the peer's own `retries`, which cost CPU time: only where backends come and go.
+    """
 
     peer: Peer
     balancer: str
     label: str
+    retries: bool = False
 
 
 def default(peer: Peer) -> Contender:
     return Contender(peer, next(iter(peer.balancers)), peer.name)
+
+
+def retrying(peer: Peer) -> Contender:
+    return replace(default(peer), retries=True)
 
 
 def balanced(peer: Peer, balancer: str) -> Contender:
@@ -93,6 +104,12 @@ def _envoy() -> str | None:
     binary = ENVOY / "envoy" / "_bin" / "envoy"
     return str(binary) if binary.exists() else shutil.which("envoy", path=_PATH)
 
+
+_ENVOY_RETRIES = (
+    ", retry_policy: {retry_on: 'connect-failure,refused-stream', num_retries: 3, host_selection_retry_max_attempts: 3,"
+    " retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config:"
+    " {'@type': type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]}"
+)
 
 PEERS = (
     Peer(
@@ -120,6 +137,7 @@ PEERS = (
         command=lambda binary, file: [binary, "-db", "-f", str(file)],
         version=("-v",),
         balancers={"round_robin": "roundrobin", "least_request": "leastconn"},
+        retries="option redispatch 1",
         package="haproxy",
     ),
     Peer(
@@ -141,6 +159,7 @@ PEERS = (
             [binary, "-c", str(file), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
         ),
         balancers={"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST"},
+        retries=_ENVOY_RETRIES,
     ),
     Peer(
         name="haproxy-tcp",

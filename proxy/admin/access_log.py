@@ -1,4 +1,4 @@
-"""The access log: one JSON line per finished call, off unless configured, and never on a call's way.
+"""The access log: one JSON line per finished call or TCP connection, off unless configured, and never on a call's way.
 
 The data plane only appends a tuple to its list. Every 100 ms this module takes the list away, turns it into
 lines a slice per turn of the event loop, and hands them to a thread that writes them. What the disk cannot
@@ -35,13 +35,14 @@ class LoggingPlane(Protocol):
 def line(entry: Entry) -> str:
     """The line for one call, with its newline.
 
-    `entry` is (start in Unix seconds, listener, authority, method, path, cluster, endpoint, pod, HTTP
-    status, grpc-status or -1, classification, flag or "", seconds in all, seconds to the response headers
+    `entry` is (start in Unix seconds, listener, protocol, authority, method, path, cluster, endpoint, pod, HTTP
+    status or 0, grpc-status or -1, classification, flag or "", seconds in all, seconds to the response headers
     or nan, request bytes, response bytes, attempts). Raises ValueError or TypeError if it is not.
     """
     (
         start_s,
         listener,
+        protocol,
         authority,
         method,
         path,
@@ -66,7 +67,7 @@ def line(entry: Entry) -> str:
     headers_ms = "null" if headers_s != headers_s else f"{headers_s * 1000:.3f}"
     return (
         f'{{"time":"{_date_time(second)}.{millisecond:03d}Z","listener":{quoted(listener)},'
-        f'"authority":{quoted(authority)},"method":{quoted(method)},"path":{quoted(path)},'
+        f'"protocol":{quoted(protocol)},"authority":{quoted(authority)},"method":{quoted(method)},"path":{quoted(path)},'
         f'"cluster":{quoted(cluster)},"endpoint":{quoted(endpoint)},"pod":{quoted(pod)},'
         f'"http_status":{http_status:d},{grpc}"classification":{quoted(classification)},{flagged}'
         f'"duration_ms":{duration_s * 1000:.3f},"headers_ms":{headers_ms},'

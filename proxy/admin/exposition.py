@@ -21,9 +21,11 @@ from prometheus_client.exposition import generate_latest as text_of
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as OPENMETRICS_1_0_0
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_of
 
-from proxy.admin.families import Family, Labels
+from proxy.admin.family import Family, Labels
 from proxy.admin.metrics import PlaneCollector, bucket_bounds
 from proxy.admin.source import Histogram
+
+Heads = dict[Labels, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,11 @@ class Exposition:
         return Scrape(content_type, self._text(openmetrics))
 
     def _text(self, openmetrics: bool) -> Iterator[str]:
-        heads: dict[Labels, tuple[str, str]] = {}
+        heads: dict[Labels, Heads] = {}
         for family in self._collector.families():
             yield _description(family, openmetrics)
             if family.kind == "histogram":
-                yield from self._histograms(family, heads)
+                yield from self._histograms(family, heads.setdefault(family.labels, {}))
             else:
                 yield from _values(family)
         if openmetrics:
@@ -62,9 +64,9 @@ class Exposition:
         else:
             yield text_of(self._process).decode()
 
-    def _histograms(self, family: Family, heads: dict[Labels, tuple[str, str]]) -> Iterator[str]:
-        # `le` goes to its place in the alphabet, as prometheus_client writes it. The families share their
-        # labels, so what stands before and after `le` is made once a scrape.
+    def _histograms(self, family: Family, heads: Heads) -> Iterator[str]:
+        # `le` goes to its place in the alphabet, as prometheus_client writes it. Several families have the
+        # same labels, so what stands before and after `le` is made once a scrape for all of them.
         place = sum(label < "le" for label in family.labels)
         for labels, histogram in family.rows():
             assert not isinstance(histogram, (int, float))

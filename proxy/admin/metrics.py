@@ -1,13 +1,13 @@
 """The metrics as a collector of `prometheus_client`.
 
-Offers the families of `families` twice: as the objects that any `prometheus_client` registry takes
+Offers the families (see `family`) twice: as the objects that any `prometheus_client` registry takes
 (`collect`), and as rows (`families`), from which `exposition` writes `/metrics`, because an object per
 sample costs too much at a thousand endpoints. Counts the one thing the data plane does not know,
 configuration reloads. It knows nothing of HTTP.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
@@ -21,14 +21,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from proxy.admin.families import (
-    Family,
-    call_families,
-    cluster_families,
-    downstream_families,
-    endpoint_families,
-)
-from proxy.admin.source import Plane
+from proxy.admin.call_families import call_families
+from proxy.admin.endpoint_families import cluster_families, endpoint_families
+from proxy.admin.family import Family
+from proxy.admin.proxy_families import downstream_families, intake_families
+from proxy.admin.source import Intake, Plane
+from proxy.admin.tcp_families import tcp_families
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +39,16 @@ class Build:
 
 
 class PlaneCollector(Collector):
-    """Reads the data plane at each scrape.
+    """Reads the data plane and the listeners' intakes at each scrape.
 
-    `buckets_s` are the upper bounds of the data plane's histograms, in seconds, rising.
+    `intakes` are by the listener's name; more may come. `buckets_s` are the upper bounds of the data plane's
+    histograms, in seconds, rising.
     """
 
-    def __init__(self, plane: Plane, buckets_s: Sequence[float], build: Build) -> None:
+    def __init__(self, plane: Plane, intakes: Mapping[str, Intake], buckets_s: Sequence[float], build: Build) -> None:
         self.buckets_s = tuple(map(float, buckets_s))
         self._plane = plane
+        self._intakes = intakes
         self._build = build
         self._reloads = {"success": 0, "failure": 0}
 
@@ -59,11 +59,14 @@ class PlaneCollector(Collector):
     def families(self) -> list[Family]:
         """The families of one scrape, over the call statistics and endpoints that there are now."""
         build = (self._build.nghttp2, self._build.python, self._build.version)
+        stats = self._plane.call_stats()
         return [
-            *call_families(self._plane),
+            *call_families(each for each in stats if each.protocol != "tcp"),
+            *tcp_families(each for each in stats if each.protocol == "tcp"),
             *endpoint_families(self._plane),
             *cluster_families(self._plane),
             *downstream_families(self._plane),
+            *intake_families(self._intakes),
             Family(
                 "meshctl_config_reloads",
                 "counter",

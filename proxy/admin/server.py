@@ -121,7 +121,7 @@ class AdminServer:
     def _endpoints(self) -> dict[str, Any]:
         now_s = self._source.plane.now_s()
         clusters = self._source.plane.clusters
-        return {name: _cluster(cluster, now_s) for name, cluster in clusters.items()}
+        return {key: _cluster(cluster, now_s) for key, cluster in clusters.items()}
 
 
 def _listing() -> Iterable[str]:
@@ -141,6 +141,8 @@ def _ended(text: Iterable[str]) -> Iterable[str]:
 
 def _cluster(cluster: Cluster, now_s: float) -> dict[str, Any]:
     return {
+        "name": cluster.name,
+        "protocol": cluster.protocol,
         "balancer": cluster.balancer,
         "pending": cluster.pending,
         "failfast": cluster.failfast,

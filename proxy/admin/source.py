@@ -1,4 +1,4 @@
-"""What the admin side reads, as structural types: the data plane's figures and the running proxy's state.
+"""What the admin side reads, as structural types: figures of the data plane and the listeners, the proxy's state.
 
 Owns only names and their meaning. The data plane is compiled and imports nothing of ours, and the wiring is
 `proxy.app`'s; neither has to inherit from anything here. All of it is read on the event loop's thread,
@@ -21,12 +21,21 @@ class Histogram(Protocol):
 
 
 class CallStats(Protocol):
-    """The calls of one (authority, cluster, endpoint, method) since the start."""
+    """The calls of one (authority, cluster, endpoint, method) since the start.
+
+    A TCP connection is a call too: its authority is the TLS server name, its headers are there when the endpoint is
+    connected to.
+    """
 
     @property
     def authority(self) -> str: ...
     @property
     def cluster(self) -> str: ...
+    @property
+    def protocol(self) -> str:
+        """ "http2", "http1" or "tcp"."""
+        ...
+
     @property
     def endpoint(self) -> str:
         """ "ip:port"; empty for calls that never got an endpoint."""
@@ -91,10 +100,18 @@ class Endpoint(Protocol):
 
 
 class Cluster(Protocol):
-    """A named set of endpoints."""
+    """A named set of endpoints, for callers of one protocol."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """That of the configuration: there may be several of one name."""
+        ...
+
+    @property
+    def protocol(self) -> str:
+        """ "http2", "http1" or "tcp"."""
+        ...
+
     @property
     def balancer(self) -> str: ...
     @property
@@ -113,7 +130,10 @@ class Plane(Protocol):
     """The data plane's figures."""
 
     @property
-    def clusters(self) -> Mapping[str, Cluster]: ...
+    def clusters(self) -> Mapping[str, Cluster]:
+        """By a key that is unique, unlike their names."""
+        ...
+
     @property
     def downstream_connections(self) -> int: ...
     @property
@@ -125,6 +145,22 @@ class Plane(Protocol):
     def faults(self) -> int: ...
     def call_stats(self) -> Sequence[CallStats]: ...
     def now_s(self) -> float: ...
+
+
+class Intake(Protocol):
+    """What one listener did with connections before they were handed to the data plane."""
+
+    @property
+    def found(self) -> Mapping[str, int]:
+        """Connections by protocol: "http2", "http1", "tls", "tcp", or "none" if they ended before it was known."""
+        ...
+
+    @property
+    def timeouts(self) -> int: ...
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Connections that were closed at once, by reason."""
+        ...
 
 
 class AdminSource(Protocol):

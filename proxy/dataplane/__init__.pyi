@@ -227,6 +227,7 @@ class Cluster:
         *,
         protocol: str = "http2",
         only: bool = False,
+        inbound: bool = False,
         key: str = "",
         balancer: str = "peak_ewma",
         failfast_s: float = 3.0,
@@ -247,6 +248,8 @@ class Cluster:
     def protocol(self) -> str: ...
     @property
     def only(self) -> bool: ...
+    @property
+    def inbound(self) -> bool: ...
     @property
     def balancer(self) -> str: ...
     @property

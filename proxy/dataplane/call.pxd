@@ -24,7 +24,7 @@ cdef class Call(Waiter):
     cdef Dial dial              # the connection that is being made for it
     cdef CallStats stats
     cdef Body request_body, response_body
-    cdef double started, started_unix, headers_at, attempt_at, deadline
+    cdef double started, headers_at, attempt_at, deadline
     cdef bint counted           # its start stands in `stats`
     cdef bint observed          # the endpoint's average has its sample of this attempt
     cdef bint finished

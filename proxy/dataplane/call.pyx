@@ -34,8 +34,6 @@ cdef class Call(Waiter):
         self.grpc_status = -1
         self.request_body.expected = self.response_body.expected = -1
         self.plane.calls += 1
-        if self.plane.access_log is not None:
-            self.started_unix = time.time()
 
     cdef void set_deadline(self, double timeout_s) noexcept:
         self.deadline = self.started + timeout_s
@@ -126,10 +124,13 @@ cdef class Call(Waiter):
 
     def log(self, CallStats stats):
         """One entry of the access log: proxy/admin/access_log.py names the places."""
+        cdef double lasted = self.plane.now - self.started
+        # The log may have been turned on while the call ran: when it began is told from its end.
         self.plane.access_log.append((
-            self.started_unix, self.origin.listener, *self.describe(), stats.cluster, stats.endpoint, stats.pod,
-            self.http_status, self.grpc_status, CLASSIFICATIONS[<int> self.classification], FLAGS[<int> self.flag],
-            self.plane.now - self.started, self.headers_at - self.started if self.headers_at >= 0 else float("nan"),
+            time.time() - lasted, self.origin.listener, self.protocol(), *self.describe(), stats.cluster,
+            stats.endpoint, stats.pod, self.http_status, self.grpc_status,
+            CLASSIFICATIONS[<int> self.classification], FLAGS[<int> self.flag],
+            lasted, self.headers_at - self.started if self.headers_at >= 0 else float("nan"),
             self.request_body.total, self.response_body.total, self.attempts))
 
 

@@ -1,8 +1,8 @@
 # Walks a chunked body as it streams by, to know where it ends (RFC 9112, section 7.1; semantics: 11).
 #
 # The framing is forwarded as it came, so whatever another reader might understand differently is refused: line ends
-# other than CRLF, blanks around the size, sizes of 16 digits or more, long extensions, and trailers that a head would
-# not have or that change what its reader makes of the message. Payload is skipped, not looked at.
+# other than CRLF, blanks, sizes of 16 digits or more, extensions that are long or quoted, and trailers that a head
+# would not have or that change what its reader makes of the message. Payload is skipped, not looked at.
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -17,7 +17,8 @@ cdef enum:
 
 cdef enum ChunkState:
     CHUNK_SIZE
-    CHUNK_EXTENSION
+    CHUNK_EXTENSION_NAME
+    CHUNK_EXTENSION_VALUE
     CHUNK_SIZE_LF
     CHUNK_PAYLOAD
     CHUNK_PAYLOAD_CR
@@ -34,7 +35,7 @@ cdef struct ChunkMeter:
     ChunkState state
     uint64_t size                   # of the current chunk: what is still to come of it
     uint64_t trailer_bytes
-    unsigned int digits
+    unsigned int word_bytes         # of the current size, or extension's name or value
     unsigned int line_bytes         # of the current size line
     size_t name_len                 # of the current trailer
     uint8_t[LONGEST_FIELD_NAME] name
@@ -45,8 +46,19 @@ cdef inline void chunks_start(ChunkMeter *m) noexcept nogil:
     m.error = NULL
     m.state = CHUNK_SIZE
     m.size = m.trailer_bytes = 0
-    m.digits = m.line_bytes = 0
+    m.word_bytes = m.line_bytes = 0
     m.name_len = 0
+
+
+cdef inline const char *chunks_extension(ChunkMeter *m, uint8_t c) noexcept nogil:
+    """One byte of name["="value], both tokens: what is in quotes is where readers differ most."""
+    if is_token(c):
+        return NULL
+    if c == b'=' and m.state == CHUNK_EXTENSION_NAME and m.word_bytes > 1:
+        m.state = CHUNK_EXTENSION_VALUE
+        m.word_bytes = 0
+        return NULL
+    return b"malformed chunk extension"
 
 
 cdef inline const char *chunks_size_line(ChunkMeter *m, uint8_t c) noexcept nogil:
@@ -56,29 +68,28 @@ cdef inline const char *chunks_size_line(ChunkMeter *m, uint8_t c) noexcept nogi
         if c != b'\n':
             return b"bare CR after a chunk size"
         m.state = CHUNK_PAYLOAD if m.size else TRAILER_NAME
-        m.digits = m.line_bytes = 0
+        m.word_bytes = m.line_bytes = 0
         return NULL
-    if c == b'\r' and m.digits:
+    if c == b'\r' and m.word_bytes:
         m.state = CHUNK_SIZE_LF
         return NULL
     m.line_bytes += 1
     if m.line_bytes > MAX_CHUNK_LINE_BYTES:
         return b"chunk extensions too long"
-    if m.state == CHUNK_EXTENSION:
-        if not is_text(c) or c >= 0x80:
-            return b"malformed chunk extension"
+    if c == b';' and m.word_bytes:
+        m.state = CHUNK_EXTENSION_NAME
+        m.word_bytes = 0
         return NULL
-    if c == b';' and m.digits:
-        m.state = CHUNK_EXTENSION
-        return NULL
+    m.word_bytes += 1
+    if m.state != CHUNK_SIZE:
+        return chunks_extension(m, c)
     if b'0' <= c <= b'9':
         digit = c - 48
     elif b'a' <= (c | 32) <= b'f':
         digit = (c | 32) - 87
     else:
         return b"malformed chunk size"
-    m.digits += 1
-    if m.digits > MAX_CHUNK_DIGITS:
+    if m.word_bytes > MAX_CHUNK_DIGITS:
         return b"chunk size too long"
     m.size = (m.size << 4) | digit
     return NULL

@@ -21,6 +21,7 @@ cdef class Waiter(Stream):
 
 cdef class Cluster(Pool):
     cdef readonly str key                   # in DataPlane.clusters: a name may stand for one of each protocol
+    cdef readonly bint inbound              # its endpoint is the application in this pod
     cdef readonly str balancer
     cdef readonly double failfast_s, connect_timeout_s
     cdef readonly int max_pending

@@ -45,8 +45,8 @@ cdef class FailfastTimer(Timed):
 
 
 cdef class Cluster(Pool):
-    def __init__(self, DataPlane plane, str name, *, protocol="http2", only=False, key="", balancer="peak_ewma",
-                 failfast_s=3.0, max_pending=100,
+    def __init__(self, DataPlane plane, str name, *, protocol="http2", only=False, inbound=False, key="",
+                 balancer="peak_ewma", failfast_s=3.0, max_pending=100,
                  max_connections_per_endpoint=10, connect_timeout_s=1.0, decay_s=10.0, initial_s=0.03,
                  failure_penalty_s=5.0):
         cdef FailfastTimer timer = FailfastTimer()
@@ -56,6 +56,7 @@ cdef class Cluster(Pool):
         self.protocol = protocol
         self.lazy = protocol != "http2"
         self.only = only
+        self.inbound = inbound
         self.key = key or (name if protocol == "http2" else f"{name} {protocol}")
         self.by_key = {}
         self.leaving = []
@@ -204,6 +205,15 @@ cdef class Cluster(Pool):
                 self.expect_endpoint()
         except BaseException as error:
             self.plane.fault(error)
+
+    cdef void endpoint_unreachable(self, Endpoint endpoint) noexcept:
+        if self.only and not self.ready:
+            self.plane.turn(self.fail_fast)
+
+    def fail_fast(self):
+        """The only endpoint cannot be connected to: to wait for it would tell callers later what they would have been
+        told at once without us. Calls are refused until the dialer gets through to it."""
+        self.failfast_due()
 
     cdef void expect_endpoint(self) noexcept:
         """Calls wait: give them up when no endpoint is ready within the failfast time."""

@@ -108,7 +108,8 @@ cdef class DownstreamSession(Session):
 
     cdef int reset_sent(self, int32_t stream_id, uint32_t code) except -1:
         if code == NGHTTP2_REFUSED_STREAM:
-            self.spend(1)           # more streams than we allow
+            if nghttp2_session_get_stream_user_data(self.ng, stream_id) == NULL:
+                self.spend(1)       # more streams than we allow; one that has a call is refused for its endpoint's sake
         elif code == NGHTTP2_PROTOCOL_ERROR or code == NGHTTP2_FLOW_CONTROL_ERROR or code == NGHTTP2_STREAM_CLOSED:
             self.spend(OFFENCE)
         return 0

@@ -20,6 +20,7 @@ cdef class Pool:
     cdef void endpoint_ready(self, Endpoint endpoint) noexcept
     cdef void endpoint_room(self, Endpoint endpoint) noexcept
     cdef void endpoint_unready(self, Endpoint endpoint) noexcept
+    cdef void endpoint_unreachable(self, Endpoint endpoint) noexcept
 
 
 cdef class Endpoint:

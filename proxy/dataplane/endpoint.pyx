@@ -29,6 +29,9 @@ cdef class Pool:
     cdef void endpoint_unready(self, Endpoint endpoint) noexcept:
         """It takes no more calls."""
 
+    cdef void endpoint_unreachable(self, Endpoint endpoint) noexcept:
+        """Dialling it ahead of calls failed."""
+
 
 cdef class Endpoint:
     def __init__(self, Pool cluster, str host, int port, int weight=1, str pod="", str uid=""):
@@ -186,6 +189,7 @@ cdef class Endpoint:
         if self.cluster.lazy and self.ready and not self.cluster.only:
             self.not_ready()
             self.cluster.plane.want_dial(self)
+        self.cluster.endpoint_unreachable(self)
 
     def not_ready(self):
         self.ready = False

@@ -227,15 +227,23 @@ cdef nghttp2_vec value_of(MessageHead head, HeadField *field) noexcept:
     return part_of(head.data + field.value, field.value_len)
 
 
+cdef bint has_tab(MessageHead head, HeadField *field) noexcept:
+    """Blank as a tab is, not all readers of framing fields pass over it."""
+    return memchr(head.data + field.start, b'\t', field.end - field.start) != NULL
+
+
 cdef bint read_meaning(MessageHead head, HeadField *field) noexcept:
     cdef nghttp2_vec value = value_of(head, field)
     if field.name == FIELD_CONTENT_LENGTH:
         if head.content_length >= 0:
             return refuse(head, b"repeated content-length")
+        if has_tab(head, field):
+            return refuse(head, b"malformed content-length")
         head.content_length = parse_length(value)
         return head.content_length >= 0 or refuse(head, b"malformed content-length")
     if field.name == FIELD_TRANSFER_ENCODING:
-        if head.has_transfer_encoding or head.minor == 0 or not is_word(value.base, value.len, b"chunked", 7):
+        if head.has_transfer_encoding or head.minor == 0 or has_tab(head, field) or \
+                not is_word(value.base, value.len, b"chunked", 7):
             return refuse(head, b"transfer-encoding other than chunked")
         head.has_transfer_encoding = True
     elif field.name == FIELD_HOST:
@@ -336,8 +344,9 @@ cdef void finish_request(MessageHead head, Py_ssize_t max_fields) noexcept:
         return
     if head.is_connect and head.body != NO_BODY:
         refuse(head, b"CONNECT with a body")
-    head.upgrade = head.keeps_upgrade = \
-        head.offers_upgrade and head.says_upgrade and head.minor == 1 and not head.is_connect
+    # With a body it is no upgrade, for readers differ on whether the body comes before the tunnel or is its beginning.
+    head.upgrade = head.keeps_upgrade = head.offers_upgrade and head.says_upgrade and head.minor == 1 and \
+        head.body == NO_BODY and not head.is_connect
 
 
 cdef void finish_response(MessageHead head, Py_ssize_t max_fields, bint to_head, bint to_connect) noexcept:

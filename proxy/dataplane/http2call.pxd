@@ -40,6 +40,7 @@ cdef class Http2Call(Call):
     cdef int upstream_reset(self, uint32_t code) except -1
     cdef int fail(self, Flag flag, bytes why) except -1
     cdef int reset_downstream(self, uint32_t code) except -1
+    cdef bint inbound_refusal(self) noexcept
     cdef int reply(self) except -1
     cdef int submit_trailers(self, HeaderBlock block) except -1
     cdef int downstream_gone(self, uint32_t code) except -1

@@ -6,7 +6,6 @@ how it ended. The rules are semantics 2 to 7; the names of the methods are their
 """
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t
-from libc.stdio cimport snprintf
 
 from proxy.dataplane.body cimport REPLAY_BYTES, Body, body_take
 from proxy.dataplane.bytequeue cimport (
@@ -23,6 +22,7 @@ from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
 from proxy.dataplane.headers cimport METHOD, PATH, HeaderBlock, format_timeout
+from proxy.dataplane.http2reply cimport submit_own_trailers, submit_reply
 from proxy.dataplane.nghttp2 cimport *
 from proxy.dataplane.route cimport Origin, Router, text_of
 from proxy.dataplane.session cimport MAX_STREAM_ID, Session, data_provider, nv_scratch
@@ -30,14 +30,6 @@ from proxy.dataplane.session cimport MAX_STREAM_ID, Session, data_provider, nv_s
 cdef enum:
     STALLED_S = 10              # how long a caller that does not read may hold up the end of its call
     MAX_INTERIMS = 100          # responses with status 1xx before the one that counts
-
-
-cdef void set_nv(nghttp2_nv *nv, const char *name, size_t name_len, const char *value, size_t value_len) noexcept nogil:
-    nv.name = <uint8_t *> name
-    nv.namelen = name_len
-    nv.value = <uint8_t *> value
-    nv.valuelen = value_len
-    nv.flags = NGHTTP2_NV_FLAG_NONE
 
 
 cdef Http2Call new_call(Router router, Session down, int32_t down_id, HeaderBlock request, Origin origin):
@@ -295,27 +287,14 @@ cdef class Http2Call(Call):
         cdef nghttp2_vec none
         cdef Session session = self.down
         cdef int32_t stream_id = self.down_id
-        cdef Reply *reply
-        cdef char[4] status
-        cdef bytes message
-        cdef size_t n
         if block is None:
-            reply = reply_for(self.flag)
-            message = percent_encode(self.why)
-            nv = nv_scratch(3)
-            n = snprintf(status, 4, b"%d", self.grpc_status)
-            set_nv(&nv[0], b"grpc-status", 11, status, n)
-            set_nv(&nv[1], b"grpc-message", 12, message, len(message))
-            set_nv(&nv[2], b"x-mesh-error", 12, reply.name, len(<bytes> reply.name))
-            n = 3
-        else:
-            none.base = NULL
-            nv = nv_scratch(block.count + 1)
-            n = block.render(nv, none)
-            if block is self.request_trailers:
-                session = self.up
-                stream_id = self.up_id
-        nghttp2_submit_trailer(session.ng, stream_id, nv, n)
+            return submit_own_trailers(self.down, self.down_id, self.flag, self.why, self.grpc_status)
+        if block is self.request_trailers:
+            session = self.up
+            stream_id = self.up_id
+        none.base = NULL
+        nv = nv_scratch(block.count + 1)
+        nghttp2_submit_trailer(session.ng, stream_id, nv, block.render(nv, none))
         return 0
 
     cdef int emit(self, Session session, size_t n) except -1:
@@ -477,7 +456,10 @@ cdef class Http2Call(Call):
         self.grpc_status = reply.grpc_status if self.is_grpc else -1
         if self.up is not None and flag != REFUSED:
             self.observe(True, self.plane.now)
-        if not self.committed:
+        if not self.committed and self.inbound_refusal():
+            self.committed = True
+            self.reset_downstream(NGHTTP2_REFUSED_STREAM)
+        elif not self.committed:
             self.reply()
         elif self.is_grpc and self.response_body.prefix == 0:
             self.own_trailers = True
@@ -491,38 +473,19 @@ cdef class Http2Call(Call):
             self.reset_downstream(NGHTTP2_CANCEL if flag == TIMEOUT else NGHTTP2_INTERNAL_ERROR)
         return self.end_attempt(NGHTTP2_CANCEL, True)
 
+    cdef bint inbound_refusal(self) noexcept:
+        """Whether this pod's application, gone or not there yet, never saw the call: then the caller's sidecar, or its
+        gRPC library, may take it elsewhere, and REFUSED_STREAM tells it so (RFC 9113, section 8.7)."""
+        return self.cluster is not None and self.cluster.inbound and \
+            self.flag in (NO_ENDPOINT, CONNECT_FAILED, REFUSED)
+
     cdef int reply(self) except -1:
-        """Answer by ourselves: trailers-only to gRPC, a status and one line to anything else."""
-        cdef Reply *reply = reply_for(self.flag)
-        cdef nghttp2_nv *nv = nv_scratch(5)
-        cdef nghttp2_data_provider provider = data_provider()
-        cdef char[12] number
-        cdef char[12] length
-        cdef bytes message
-        cdef size_t n
+        """Answer by ourselves."""
+        cdef bytes body = submit_reply(self.down, self.down_id, self.flag, self.why, self.is_grpc, self.is_head)
         self.committed = True
-        self.http_status = 200 if self.is_grpc else reply.http_status
-        n = snprintf(number, 12, b"%d", self.http_status)
-        set_nv(&nv[0], b":status", 7, number, n)
-        if self.is_grpc:
-            message = percent_encode(self.why)
-            set_nv(&nv[1], b"content-type", 12, b"application/grpc", 16)
-            n = snprintf(length, 12, b"%d", reply.grpc_status)
-            set_nv(&nv[2], b"grpc-status", 11, length, n)
-            set_nv(&nv[3], b"grpc-message", 12, message, len(message))
-        else:
-            message = percent_encode(self.why) + b"\n"
-            set_nv(&nv[1], b"content-type", 12, b"text/plain; charset=utf-8", 25)
-            n = snprintf(length, 12, b"%d", <int> len(message))
-            set_nv(&nv[2], b"content-length", 14, length, n)
-            set_nv(&nv[3], b"cache-control", 13, b"no-store", 8)
-        set_nv(&nv[4], b"x-mesh-error", 12, reply.name, len(<bytes> reply.name))
+        self.http_status = 200 if self.is_grpc else reply_for(self.flag).http_status
         self.response_body.eof = True
-        if not self.is_grpc and not self.is_head:
-            queue_push(&self.response_body.queue, message, len(message))
-        nghttp2_submit_response(self.down.ng, self.down_id, nv, 5,
-                                NULL if self.is_grpc or self.is_head else &provider)
-        self.down.touch()
+        queue_push(&self.response_body.queue, body, len(body))
         return 0
 
     cdef int finish(self) except -1:

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 cdef enum:
-    READ_BUFFER_BYTES = 128 * 1024
+    READ_BUFFER_BYTES = 256 * 1024
     OUT_BYTES = 96 * 1024
 
 

@@ -19,6 +19,11 @@ from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.route cimport Origin, Router
 
 
+cdef bint begins_http2(const uint8_t *data, size_t n) noexcept:
+    """Whether it is what an HTTP/2 server says without being asked: SETTINGS on stream 0, no ACK (RFC 9113, 3.4)."""
+    return n >= 9 and data[0] == 0 and data[3] == 4 and not (data[4] | data[5] | data[6] | data[7] | data[8])
+
+
 cdef class RelayEnd(ByteConnection):
     """One of a relay's two connections. The upstream one is made with the `Dial` of its call, or with None to see
     whether its endpoint can be reached; the downstream one by `Relay.connection`."""
@@ -32,7 +37,10 @@ cdef class RelayEnd(ByteConnection):
         cdef Dial dial
         if self.endpoint is None:
             self.plane.downstreams.add(self)
-            return 0
+            if self.relay is None:
+                self.abort("the other end was lost")        # before it was known to be TCP
+                return 0
+            return self.relay.deliver()
         self.know_as_ours()
         self.endpoint.opened(self)
         dial, self.dial = self.dial, None
@@ -141,18 +149,19 @@ cdef class Relay(Call):
             down.relay = self
             down.other = self.up
             self.down = down
-            if self.up is not None:
-                self.up.other = down
-                self.plane.turn(self._deliver)
         return down
 
-    def _deliver(self):
-        """What the endpoint said before there was a client's end."""
+    cdef int deliver(self) except -1:
+        """The client's end is there: it gets what the endpoint said before."""
+        if self.up is None:
+            return 0
+        self.up.other = self.down
         self.down.queue(queue_peek(&self.response_body.queue), queue_len(&self.response_body.queue))
         queue_pop(&self.response_body.queue, queue_len(&self.response_body.queue))
         self.up.read_on()
         if self.up.ended_by_peer:
             self.down.send_end()
+        return 0
 
     def abandon(self):
         """It is no TCP connection after all: it speaks HTTP."""
@@ -223,7 +232,8 @@ cdef class Relay(Call):
                 source.hold()
                 if queue_push(&self.response_body.queue, <const char *> data, n) != 0:
                     raise MemoryError
-                return self.server_first()
+                # A greeting that is HTTP/2's decides nothing: the client's preface, which must come, is looked at then.
+                return 0 if begins_http2(data, n) else self.server_first()
         other.send(<const char *> data, n)
         if other.full():
             source.hold()

@@ -25,6 +25,7 @@ from proxy.net.original import is_local, original_destination
 log = logging.getLogger(__name__)
 
 QUIET_S = 0.2  # after this long without a byte, the server may be the one that speaks first
+INBOUND_QUIET_S = 0.05  # most connections into a pod come from a sidecar, which has waited already; both waits add up
 READ_BYTES = 16 * 1024
 
 Opaque = Callable[[str, str], bool]
@@ -46,6 +47,7 @@ class Intake:
         self.config = config
         self.router = router
         self.detect_timeout_s = detect_timeout_s
+        self.quiet_s = INBOUND_QUIET_S if config.intercept == "inbound" else QUIET_S
         self.found: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.timeouts = 0
@@ -136,7 +138,7 @@ class Looking(asyncio.BufferedProtocol):
             self._hand_over(kind)
             return
         intake.looking.add(self)
-        self._timer = asyncio.get_running_loop().call_later(QUIET_S, self._quiet)
+        self._timer = asyncio.get_running_loop().call_later(intake.quiet_s, self._quiet)
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002
         return self._intake.buffer
@@ -174,8 +176,8 @@ class Looking(asyncio.BufferedProtocol):
 
     def _quiet(self) -> None:
         """Perhaps the server speaks first: connect to it, and see."""
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(max(self._intake.detect_timeout_s - QUIET_S, 0), self._timed_out)
+        left_s = max(self._intake.detect_timeout_s - self._intake.quiet_s, 0)
+        self._timer = asyncio.get_running_loop().call_later(left_s, self._timed_out)
         if not self._data:
             assert self._origin is not None
             self._relay = Relay(self._intake.router, self._origin)

@@ -11,25 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.echo import EchoServer, Load
+from tests.support.memory import SANITIZER_BYTES, rss_bytes
 from tests.support.process import ProxyProcess, start_proxy
 from tests.support.waiting import wait_until
 
 HEADER_TIMEOUT_S = 1
-RSS_GROWTH_BYTES = 20 * 2**20
+RSS_GROWTH_BYTES = 20 * 2**20 + SANITIZER_BYTES
 RSS_SETTLES_S = 10
 NEIGHBOUR_ANSWERS = 20  # how many the neighbour must get during and after each attack, at least
 NEIGHBOUR_THREADS = 2
-PAGE_BYTES = 4096
-
-
-def rss_bytes(pid: int) -> int:
-    """Resident memory of a process, from /proc."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-
-
-def descriptors(pid: int) -> int:
-    """How many file descriptors a process has open."""
-    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def configuration(healthy: str, hostile: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attack.scene import descriptors
 from tests.integration.conftest import echo_config
+from tests.support.memory import descriptors
 from tests.support.paced_server import PIECE, PacedServer
 from tests.support.ports import split_address
 from tests.support.process import ProxyProcess

@@ -13,20 +13,14 @@ import pytest
 
 from tests.integration.conftest import Stage, echo_config
 from tests.support.echo import EchoClient, echo_servers
+from tests.support.memory import SANITIZER_BYTES, descriptors, rss_bytes
 from tests.support.ports import free_address
 from tests.support.process import ProxyProcess, start_proxy, start_python
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
+GROWTH_BYTES = 16 * MIB + SANITIZER_BYTES
 TIMEOUT_S = 20
-
-
-def rss_bytes(pid: int) -> int:
-    """The resident memory of a process, as the kernel counts it."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(f"no VmRSS for process {pid}")
 
 
 def test_streams_that_nobody_reads_stop_neither_their_siblings_nor_fill_the_memory(stage: Stage) -> None:
@@ -41,7 +35,7 @@ def test_streams_that_nobody_reads_stop_neither_their_siblings_nor_fill_the_memo
             request = str(number).encode()
             assert client.unary(request, timeout=TIMEOUT_S) == request
         grown_bytes = rss_bytes(stage.proxy.pid) - before_bytes
-        assert grown_bytes < 16 * MIB, f"grown by {grown_bytes} bytes with {streams * stream_bytes} unread"
+        assert grown_bytes < GROWTH_BYTES, f"grown by {grown_bytes} bytes with {streams * stream_bytes} unread"
         for stream in stalled:
             assert sum(len(message) for message in stream) == stream_bytes - MIB
 
@@ -61,7 +55,7 @@ def test_a_server_that_does_not_read_slows_its_client_and_fills_no_memory(stage:
         call = client.collect.future(requests(), metadata=[("sleep-s", "1")], timeout=60)
         time.sleep(0.7)
         assert sent_bytes < 20 * MIB, "the client could send although nobody reads"
-        assert rss_bytes(stage.proxy.pid) - before_bytes < 16 * MIB
+        assert rss_bytes(stage.proxy.pid) - before_bytes < GROWTH_BYTES
         assert call.result() == f"100 {100 * MIB}".encode()
 
 
@@ -105,7 +99,7 @@ def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage
     counted: Counter[str] = Counter()
     ending = threading.Event()
     threads = [threading.Thread(target=mixed_traffic, args=(stage.address, seed, ending, counted)) for seed in range(6)]
-    descriptors_before = len(list(Path(f"/proc/{stage.proxy.pid}/fd").iterdir()))
+    descriptors_before = descriptors(stage.proxy.pid)
     for thread in threads:
         thread.start()
     for round_ in range(2):
@@ -123,7 +117,7 @@ def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage
     wait_until(lambda: at_rest(stage.proxy), "every call ended and every connection closed", timeout_s=3)
     assert stage.proxy.metric("meshctl_request_total") == stage.proxy.metric("meshctl_response_total")
     assert stage.proxy.metric("meshctl_faults_total") == 0
-    assert len(list(Path(f"/proc/{stage.proxy.pid}/fd").iterdir())) <= descriptors_before + 1  # the admin's
+    assert descriptors(stage.proxy.pid) <= descriptors_before + 1  # the admin's
 
 
 def at_rest(proxy: ProxyProcess) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from tests.attack import frames
-from tests.attack.scene import configuration, rss_bytes
+from tests.attack.scene import configuration
 from tests.memory.answering import AnsweringServer
+from tests.support.memory import SANITIZER_BYTES, rss_bytes
 from tests.support.paced_server import PIECE, PacedServer
 from tests.support.ports import split_address
 from tests.support.process import ProxyProcess, start_proxy
@@ -96,7 +97,7 @@ def opened(
 def check(proxy: ProxyProcess, count: int, before: int, what: str) -> None:
     rss = rss_bytes(proxy.pid)
     print(f"\n{count} {what}: RSS {rss / 1e6:.1f} MB, {(rss - before) / count:.0f} bytes each")
-    assert rss < BOUND_BYTES * count / WANTED
+    assert rss < BOUND_BYTES * count / WANTED + SANITIZER_BYTES
 
 
 def detecting(address: str) -> dict[str, Any]:

@@ -17,14 +17,15 @@ import pytest
 
 from tests.attack import frames
 from tests.attack.peer import Attacker
-from tests.attack.scene import configuration, descriptors, rss_bytes
+from tests.attack.scene import configuration
 from tests.memory.answering import AnsweringServer
+from tests.support.memory import SANITIZER_BYTES, descriptors, rss_bytes
 from tests.support.process import ProxyProcess, start_proxy
 from tests.support.waiting import wait_until
 
 CALLS = int(os.environ.get("MESHCTL_MEMORY_CALLS", "100000"))
 ABORTED_CALLS = CALLS // 10
-GROWTH_BYTES = 2 * 2**20  # 100,000 calls that leave 21 bytes each are found out
+GROWTH_BYTES = 2 * 2**20 + SANITIZER_BYTES  # 100,000 calls that leave 21 bytes each are found out
 DESCRIPTORS_LEFT = 2  # upstream connections come and go
 CONNECTIONS = 8
 STREAMS = 50

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns.mesh import Mesh
 from tests.netns.namespace import Namespace, sweep
 from tests.netns.network import Network
 
@@ -42,3 +43,22 @@ def network6(network: Network) -> Network:
     if not network.ipv6:
         pytest.skip("this kernel runs without IPv6")
     return network
+
+
+@pytest.fixture(scope="module")
+def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A client pod and three server pods behind sidecars; one for all tests of a module, as they take long to make."""
+    request.getfixturevalue("namespaces")
+    with Network(tmp_path_factory.mktemp("mesh")) as network:
+        mesh = Mesh(network)
+        yield mesh
+        for meshed in (mesh.client, *mesh.servers):
+            assert meshed.sidecar.metric("meshctl_faults_total") == 0
+
+
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def family(request: pytest.FixtureRequest, mesh: Mesh) -> int:
+    """Which of the two IPs a test uses."""
+    if request.param == 6 and not mesh.network.ipv6:
+        pytest.skip("this kernel runs without IPv6")
+    return int(request.param)

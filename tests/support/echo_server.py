@@ -1,6 +1,6 @@
 """A grpcio server whose calls do what their metadata says: the usual server behind the proxy in tests.
 
-    python -m tests.support.echo_server 127.0.0.1:50051 NAME [CHANNEL_ARGUMENT=NUMBER ...]
+    python -m tests.support.echo_server 127.0.0.1:50051 NAME [tls=DIRECTORY] [CHANNEL_ARGUMENT=NUMBER ...]
 
 Service `mesh.test.Echo`; messages are plain bytes, without protobuf:
     Unary    answers with the request
@@ -15,7 +15,8 @@ Request metadata:
                 remaining time), then "end" or "cancelled"; `at_s` is on the machine's monotonic clock
     initial-*   comes back in the initial metadata;  trailing-*  in the trailing metadata
 The trailing metadata always name the server (`server`). CHANNEL_ARGUMENTs are gRPC's own, such as
-grpc.max_connection_age_ms. SIGTERM: GOAWAY, running calls finish, exit status 0.
+grpc.max_connection_age_ms. With `tls` it speaks TLS, with cert.pem and key.pem of the directory.
+SIGTERM: GOAWAY, running calls finish, exit status 0.
 """
 
 import asyncio
@@ -25,6 +26,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -100,6 +102,11 @@ def tell(call_id: str, event: str, **facts: Any) -> None:
         print(json.dumps({"call": call_id, "event": event, "at_s": time.monotonic(), **facts}), flush=True)
 
 
+def credentials(directory: Path) -> grpc.ServerCredentials:
+    key, certificate = (directory.joinpath(name).read_bytes() for name in ("key.pem", "cert.pem"))
+    return grpc.ssl_server_credentials([(key, certificate)])
+
+
 async def serve(address: str, name: str, *arguments: str) -> None:
     echo = Echo(name)
     methods = {
@@ -108,10 +115,15 @@ async def serve(address: str, name: str, *arguments: str) -> None:
         "Expand": grpc.unary_stream_rpc_method_handler(echo.expand),
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
     }
-    options = [(key, int(value)) for key, _, value in (argument.partition("=") for argument in arguments)]
+    given = dict(argument.split("=", 1) for argument in arguments)
+    tls = given.pop("tls", "")
+    options = [(key, int(value)) for key, value in given.items()]
     server = grpc.aio.server(options=(*OPTIONS, *options))
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
-    server.add_insecure_port(address)
+    if tls:
+        server.add_secure_port(address, credentials(Path(tls)))
+    else:
+        server.add_insecure_port(address)
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     await server.start()

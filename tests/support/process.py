@@ -106,6 +106,11 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._child.send_signal(number)
 
+    def terminate(self) -> None:
+        """SIGTERM; its end, whenever it comes, is what was asked for. `wait` tells how it ended."""
+        self._end_was_asked_for = True
+        self.signal(signal.SIGTERM)
+
     def wait(self, timeout_s: float = 15) -> int:
         """Waits for its end and returns its exit status; AssertionError when it takes over `timeout_s`."""
         self._end_was_asked_for = True

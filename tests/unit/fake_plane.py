@@ -27,6 +27,7 @@ class CallStats:
     endpoint: str = "10.0.0.1:8080"
     pod: str = "voting-1"
     method: str = "emojivoto.v1.VotingService/Vote"
+    protocol: str = "http2"
     started: int = 0
     in_flight: int = 0
     outcomes: list[tuple[str, int, int, str, int]] = field(default_factory=list)
@@ -64,6 +65,14 @@ class Cluster:
     failfast: bool = False
     endpoints: list[Endpoint] = field(default_factory=list)
     updated_at_s: float = math.nan
+    protocol: str = "http2"
+
+
+@dataclass(slots=True)
+class Intake:
+    found: dict[str, int] = field(default_factory=dict)
+    timeouts: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -84,7 +93,7 @@ class Plane:
 
 
 def busy_plane() -> Plane:
-    """A cluster with two pods, called in every way, and a cluster that never heard of an endpoint."""
+    """A cluster with two pods, called in every way, one that carries TCP, and one that never heard of an endpoint."""
     good = CallStats(
         started=7,
         in_flight=1,
@@ -111,6 +120,35 @@ def busy_plane() -> Plane:
         outcomes=[("failure", 503, -1, "no_endpoint", 2)],
         end_s=histogram(2, total=0.0002),
     )
+    page = CallStats(
+        authority="web.example",
+        cluster="web",
+        endpoint="10.0.0.4:8080",
+        pod="web-1",
+        method="",
+        protocol="http1",
+        started=11,
+        outcomes=[("success", 200, -1, "", 10), ("failure", 500, -1, "", 1)],
+        headers_s=histogram(11, total=0.001),
+        end_s=histogram(11, total=0.002),
+        request_bytes=110,
+        response_bytes=1100,
+    )
+    relayed = CallStats(
+        authority="db.example",
+        cluster="database",
+        endpoint="10.0.0.3:5432",
+        pod="database-1",
+        method="",
+        protocol="tcp",
+        started=6,
+        in_flight=2,
+        outcomes=[("success", 0, -1, "", 3), ("failure", 0, -1, "upstream_lost", 1)],
+        headers_s=histogram(5, 1, total=0.001),
+        end_s=histogram(0, 0, 0, 0, 0, 4, total=90.0),
+        request_bytes=4000,
+        response_bytes=80_000,
+    )
     endpoints = [
         Endpoint(in_flight=1, calls=7, failures=1),
         Endpoint("10.0.0.2:8080", "voting-2", "b", 3, "backoff", 0.5, 0, 0, 4, 3, 0),
@@ -119,9 +157,19 @@ def busy_plane() -> Plane:
         clusters={
             "voting": Cluster("voting", endpoints=endpoints, pending=2, updated_at_s=940.0),
             "emoji": Cluster("emoji", "round_robin", failfast=True),
+            "web http1": Cluster("web", endpoints=[Endpoint("10.0.0.4:8080", "web-1")], protocol="http1"),
+            "database tcp": Cluster(
+                "database", endpoints=[Endpoint("10.0.0.3:5432", "database-1", connections=2)], protocol="tcp"
+            ),
         },
-        stats=[good, gone, parked],
+        stats=[good, gone, parked, page, relayed],
         downstream_connections=4,
         cuts={"flood": 2},
         faults=1,
     )
+
+
+def busy_intakes() -> dict[str, Intake]:
+    """A listener that saw every protocol, and one that saw nothing."""
+    found = {"http2": 7, "http1": 6, "tls": 5, "tcp": 4, "none": 3}
+    return {"outbound": Intake(found, 2, {"direct": 1, "loop": 9}), "direct": Intake()}

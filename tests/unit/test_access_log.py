@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KEYS = [
     "time",
     "listener",
+    "protocol",
     "authority",
     "method",
     "path",
@@ -58,6 +59,7 @@ def entry(
     return (
         start_s,
         "outbound",
+        "http2",
         "voting.example:8080",
         "POST",
         path,
@@ -128,8 +130,8 @@ def pipe(tmp_path: Path) -> Iterator[tuple[Path, int]]:
 
 def test_a_line():
     assert line(entry()) == (
-        '{"time":"2023-11-14T22:13:20.250Z","listener":"outbound","authority":"voting.example:8080",'
-        '"method":"POST","path":"/emojivoto.v1.VotingService/Vote","cluster":"voting",'
+        '{"time":"2023-11-14T22:13:20.250Z","listener":"outbound","protocol":"http2",'
+        '"authority":"voting.example:8080","method":"POST","path":"/emojivoto.v1.VotingService/Vote","cluster":"voting",'
         '"endpoint":"10.0.0.1:8080","pod":"voting-1","http_status":200,"grpc_status":0,'
         '"classification":"success","duration_ms":1.230,"headers_ms":1.100,"request_bytes":32,'
         '"response_bytes":48,"attempts":1}\n'
@@ -164,7 +166,7 @@ seconds = st.floats(0, 1e6)
 @given(
     st.tuples(
         *[st.floats(0, 4e9)],
-        *[texts] * 7,
+        *[texts] * 8,
         *[st.integers(0, 999), st.integers(-1, 99)],
         *[texts] * 2,
         *[seconds, seconds | st.just(math.nan)],

@@ -1,75 +1,18 @@
-"""The metrics: what is read from the data plane, and that the text says what prometheus_client would say."""
+"""The metrics: what is read from the data plane, of calls, endpoints, clusters and the proxy itself."""
 
 import asyncio
-import math
-from collections.abc import Iterable
 
 import pytest
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.openmetrics.parser import (
-    text_string_to_metric_families as parse_openmetrics,
-)
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from proxy.admin.exposition import Exposition
-from proxy.admin.metrics import Build, PlaneCollector
-from proxy.admin.source import Plane as PlaneSource
+from proxy.admin.metrics import PlaneCollector
 from proxy.dataplane import BUCKETS_S as REAL_BUCKETS_S
 from proxy.dataplane import Cluster as RealCluster
 from proxy.dataplane import DataPlane
 from proxy.discovery import EndpointAddress
-from tests.unit.fake_plane import (
-    BUCKETS_S,
-    CallStats,
-    Cluster,
-    Endpoint,
-    Plane,
-    busy_plane,
-    histogram,
-)
-
-PLAIN = ""
-OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.2"
-BUILD = Build(version="1.2.3", nghttp2="1.52.0")
-
-
-def collector_of(plane: PlaneSource) -> PlaneCollector:
-    return PlaneCollector(plane, BUCKETS_S, BUILD)
-
-
-def scraped(plane: PlaneSource, accept: str = PLAIN) -> dict[str, Metric]:
-    """The families of one scrape by name, as Prometheus would read them."""
-    text = "".join(Exposition(collector_of(plane)).scrape(accept).text)
-    parse = parse_openmetrics if accept else parse_text
-    families = list(parse(text))
-    assert len({family.name for family in families}) == len(families), "a family is written in two places"
-    return {family.name: family for family in families}
-
-
-def value(families: dict[str, Metric], sample: str, **labels: str) -> float:
-    """The one sample of that name with all of `labels`."""
-    found = [
-        candidate.value
-        for family in families.values()
-        for candidate in family.samples
-        if candidate.name == sample and labels.items() <= candidate.labels.items()
-    ]
-    assert len(found) == 1, f"{len(found)} samples of {sample} with {labels}"
-    return found[0]
-
-
-def own(families: Iterable[Metric]) -> list[tuple[object, ...]]:
-    return [(f.name, f.documentation, f.type, f.samples) for f in families if f.name.startswith("meshctl")]
-
-
-@pytest.mark.parametrize(("accept", "parse"), [(PLAIN, parse_text), (OPENMETRICS, parse_openmetrics)])
-@pytest.mark.parametrize("plane", [Plane(), busy_plane()], ids=["empty", "busy"])
-def test_the_text_says_what_prometheus_client_would_say(plane, accept, parse):
-    registry = CollectorRegistry()
-    registry.register(collector_of(plane))
-    encoder, _ = choose_encoder(accept)
-    assert own(scraped(plane, accept).values()) == own(parse(encoder(registry).decode()))
+from tests.unit.fake_plane import CallStats, Cluster, Endpoint, Plane, busy_plane, histogram
+from tests.unit.scrape import BUILD, PLAIN, collector_of, scraped, value
 
 
 def test_calls_by_outcome():
@@ -216,56 +159,12 @@ def test_a_scrape_never_shows_more_ends_than_starts():
     assert seen["meshctl_response_total"] <= seen["meshctl_request_total"]
 
 
-@pytest.mark.parametrize("accept", [PLAIN, OPENMETRICS])
-def test_what_a_peer_sent_cannot_break_out_of_its_label(accept):
-    authority = 'a"} 1\nmeshctl_request_total{x="\\'
-    families = scraped(Plane(stats=[CallStats(authority=authority, started=3)]), accept)
-    assert value(families, "meshctl_request_total", authority=authority) == 3
-
-
-@pytest.mark.parametrize("ewma_s", [0.0, 5e-324, 1e-5, 1.5, 1e17, math.inf])
-@pytest.mark.parametrize("accept", [PLAIN, OPENMETRICS])
-def test_numbers_keep_their_value(ewma_s, accept):
-    plane = Plane({"voting": Cluster(endpoints=[Endpoint(ewma_s=ewma_s)])})
-    assert value(scraped(plane, accept), "meshctl_endpoint_ewma_seconds") == ewma_s
-
-
-def test_a_number_that_is_none():
-    plane = Plane({"voting": Cluster(endpoints=[Endpoint(ewma_s=math.nan)])})
-    assert math.isnan(value(scraped(plane), "meshctl_endpoint_ewma_seconds"))
-
-
-@pytest.mark.parametrize(
-    ("accept", "content_type"),
-    [
-        ("", "text/plain; version=0.0.4; charset=utf-8"),
-        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
-        ("text/plain;version=1.0.0;escaping=dots", "text/plain; version=0.0.4; charset=utf-8"),
-        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        ("application/openmetrics-text;version=x", "text/plain; version=0.0.4; charset=utf-8"),
-        (";;,=,;version", "text/plain; version=0.0.4; charset=utf-8"),
-    ],
-)
-def test_the_scraper_chooses_the_format(accept, content_type):
-    scrape = Exposition(collector_of(busy_plane())).scrape(accept)
-    assert scrape.content_type == content_type
-    assert "".join(scrape.text).endswith("# EOF\n") == ("openmetrics" in content_type)
-
-
-def test_a_large_scrape_comes_in_small_parts():
-    stats = [CallStats(endpoint=f"10.0.{i // 250}.{i % 250}:8080", pod=f"voting-{i}") for i in range(2000)]
-    parts = list(Exposition(collector_of(Plane(stats=stats))).scrape(PLAIN).text)
-    assert sum(map(len, parts)) > 5_000_000
-    assert max(map(len, parts)) < 10_000
-
-
 @pytest.mark.asyncio
 async def test_the_compiled_data_plane_has_what_is_read():
     plane = DataPlane(asyncio.get_running_loop(), clock=lambda: 50.0)
     cluster = RealCluster(plane, "voting")
     plane.turn(cluster.reset, [EndpointAddress("127.0.0.1", 9, 1, "voting-1", "u")])
-    collector = PlaneCollector(plane, REAL_BUCKETS_S, BUILD)
+    collector = PlaneCollector(plane, {}, REAL_BUCKETS_S, BUILD)
     families = {f.name: f for f in parse_text("".join(Exposition(collector).scrape(PLAIN).text))}
     assert value(families, "meshctl_endpoint_ready", endpoint="127.0.0.1:9", pod="voting-1") == 0
     assert value(families, "meshctl_endpoint_ewma_seconds", cluster="voting") == pytest.approx(0.03)

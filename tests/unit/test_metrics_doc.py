@@ -10,7 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from proxy.admin.exposition import Exposition
 from proxy.admin.metrics import Build, PlaneCollector
 from proxy.dataplane import BUCKETS_S, FLAGS
-from tests.unit.fake_plane import Histogram, busy_plane
+from proxy.net.detection import Kind
+from tests.unit.fake_plane import Histogram, busy_intakes, busy_plane
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
@@ -28,7 +29,7 @@ def families() -> list[Metric]:
     plane = busy_plane()
     for stats in plane.stats:
         stats.headers_s = stats.end_s = Histogram([1] * (len(BUCKETS_S) + 1), 1.0)
-    collector = PlaneCollector(plane, BUCKETS_S, Build("1", "1"))
+    collector = PlaneCollector(plane, busy_intakes(), BUCKETS_S, Build("1", "1"))
     return list(
         text_string_to_metric_families("".join(Exposition(collector).scrape("application/openmetrics-text").text))
     )
@@ -94,3 +95,12 @@ def test_every_reason_for_a_cut_is_listed():
     }
     (listed,) = (meaning for name, _, _, meaning in ROW.findall(DOCUMENT) if name == "meshctl_downstream_cuts_total")
     assert set(re.findall(r"`(\w+)`", listed)) == reasons
+
+
+def test_what_a_listener_finds_and_why_it_refuses_is_listed():
+    meanings = {name: meaning for name, _, _, meaning in ROW.findall(DOCUMENT)}
+    found = re.findall(r"`(\w+)`", meanings["meshctl_detected_connections_total"])
+    assert set(found) == {*Kind, "none"}
+    refused = re.findall(r"`(\w+)` \(", meanings["meshctl_refused_connections_total"])
+    reasons = re.findall(r'_refuse\("(\w+)"', (ROOT / "proxy" / "net" / "intake.py").read_text())
+    assert sorted(refused) == sorted(reasons)

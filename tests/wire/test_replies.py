@@ -241,3 +241,48 @@ def test_a_broken_http_body_is_reset_not_ended(mesh_of: MeshOf) -> None:
     mesh.run()
     assert client[stream].data == b"half of it"
     assert client[stream].reset is not None and not client[stream].ended
+
+
+def unreachable_application(mesh_of: MeshOf, **cluster: object) -> Mesh:
+    mesh = mesh_of(1, only=True, **cluster)
+    mesh.modes[mesh.endpoint(1).address] = "refuse"
+    mesh.servers[0].close()
+    mesh.run()
+    return mesh
+
+
+@pytest.mark.parametrize("headers", [request_headers(), HTTP_GET])
+def test_what_the_pods_application_never_saw_is_refused_so_that_it_is_taken_elsewhere(
+    mesh_of: MeshOf, headers: Headers
+) -> None:
+    mesh = unreachable_application(mesh_of, inbound=True)
+    client = mesh.client()
+    stream = client.call(headers)
+    mesh.run()
+    assert (client[stream].reset, client[stream].headers) == (7, [])
+    assert {flag for *_, flag in mesh.outcomes()} == {"connect_failed"}
+
+
+def test_a_client_is_not_cut_for_what_was_refused_for_its_applications_sake(mesh_of: MeshOf) -> None:
+    mesh = unreachable_application(mesh_of, inbound=True)
+    client = mesh.client()
+    for _ in range(1500):  # more than the resets a client may provoke
+        stream = client.call(request_headers())
+        mesh.run()
+        assert client[stream].reset == 7
+    assert mesh.plane.cuts == {}
+
+
+def test_calls_do_not_wait_for_an_only_endpoint_that_cannot_be_reached(mesh_of: MeshOf) -> None:
+    mesh = unreachable_application(mesh_of)
+    client = mesh.client()
+    stream = client.call()
+    mesh.run()
+    assert client[stream].get("x-mesh-error") == "connect_failed"
+    mesh.modes.clear()
+    mesh.redial()
+    mesh.run()
+    stream = client.call()
+    mesh.run()
+    assert not client[stream].over
+    assert mesh.servers[-1].last == 1

@@ -63,6 +63,7 @@ ENTRIES: tuple[Entry, ...] = (
     either("chunk-blank-before-extension", _body(b"5 ;a\r\nhello\r\n", LAST_CHUNK, FOLLOWING), 2, in_body=True),
     either("chunk-extension-empty", _body(b"5;\r\nhello\r\n", LAST_CHUNK, FOLLOWING), 2, in_body=True),
     either("chunk-extension-quoted-crlf", _body(b'5;a="\r\nhello\r\n', LAST_CHUNK, FOLLOWING), in_body=True),
+    either("chunk-extension-quoted", _body(b'5;a="b c"\r\nhello\r\n', LAST_CHUNK, FOLLOWING), in_body=True),
     either("chunk-extension-long", _body(b"5;a=", b"e" * 70_000, b"\r\nhello\r\n", LAST_CHUNK), in_body=True),
     either("chunk-size-leading-zeros", _body(b"0005\r\nhello\r\n", LAST_CHUNK, FOLLOWING), 2, in_body=True),
     either("chunk-size-many-zeros", _body(b"0" * 100, b"5\r\nhello\r\n", LAST_CHUNK, FOLLOWING), 2, in_body=True),

@@ -1,0 +1,60 @@
+"""What is counted for the whole proxy and for each of its listeners."""
+
+from collections.abc import Mapping
+
+from proxy.admin.family import Family
+from proxy.admin.source import Intake, Plane
+
+
+def downstream_families(plane: Plane) -> list[Family]:
+    """Connections from clients, and faults."""
+    return [
+        Family(
+            "meshctl_downstream_connections",
+            "gauge",
+            (),
+            "Connections open from clients.",
+            lambda: [((), plane.downstream_connections)],
+        ),
+        Family(
+            "meshctl_downstream_cuts",
+            "counter",
+            ("reason",),
+            "Connections from clients that the proxy cut.",
+            lambda: [((reason,), count) for reason, count in plane.cuts.items()],
+        ),
+        Family(
+            "meshctl_faults",
+            "counter",
+            (),
+            "Faults inside the proxy.",
+            lambda: [((), plane.faults)],
+        ),
+    ]
+
+
+def intake_families(intakes: Mapping[str, Intake]) -> list[Family]:
+    """What became of connections before a protocol was spoken on them, by listener."""
+    return [
+        Family(
+            "meshctl_detected_connections",
+            "counter",
+            ("listener", "protocol"),
+            "Connections by the protocol that was found.",
+            lambda: [((name, found), n) for name, intake in intakes.items() for found, n in intake.found.items()],
+        ),
+        Family(
+            "meshctl_detection_timeouts",
+            "counter",
+            ("listener",),
+            "Connections taken for TCP because their client took too long to show its protocol.",
+            lambda: [((name,), intake.timeouts) for name, intake in intakes.items()],
+        ),
+        Family(
+            "meshctl_refused_connections",
+            "counter",
+            ("listener", "reason"),
+            "Connections closed because they would have led back to the proxy.",
+            lambda: [((name, reason), n) for name, intake in intakes.items() for reason, n in intake.refused.items()],
+        ),
+    ]

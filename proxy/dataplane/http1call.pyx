@@ -23,7 +23,7 @@ from proxy.dataplane.bytequeue cimport (
 from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
-from proxy.dataplane.http1connection cimport AT_HEAD, Http1Connection
+from proxy.dataplane.http1connection cimport AT_HEAD, AT_REST, Http1Connection
 from proxy.dataplane.http1head cimport CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, MessageHead
 from proxy.dataplane.http1render cimport CLOSE, KEEP_ALIVE, UNSAID
 from proxy.dataplane.route cimport Origin, Router, text_of
@@ -311,7 +311,8 @@ cdef class Http1Call(Call):
         self.finish()
         if up is not None:
             up.call = None
-            up.keep = up.keep and self.request_body.eof
+            # Kept only between two messages: what is left of either would be taken for part of the next exchange.
+            up.keep = up.keep and self.request_body.eof and up.phase == AT_REST
             up.exchange_over()
         if down is not None:
             down.call = None

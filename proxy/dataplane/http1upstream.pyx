@@ -57,6 +57,8 @@ cdef class Http1Upstream(Http1Connection):
             return
         call.answering = True
         Http1Connection.receive(self, data, n)
+        if self.call is None and queue_len(&self.inbox):
+            self.finish("bytes out of place")       # they came behind the response
 
     # ---- responses ----
 

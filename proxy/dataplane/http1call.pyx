@@ -12,6 +12,7 @@ from http import HTTPStatus
 from proxy.dataplane.body cimport REPLAY_BYTES
 from proxy.dataplane.byteconnection cimport HELD_BYTES
 from proxy.dataplane.bytequeue cimport (
+    ByteQueue,
     queue_forget,
     queue_len,
     queue_peek,
@@ -116,24 +117,22 @@ cdef class Http1Call(Call):
         return 0
 
     cdef int request_bytes(self, const char *data, size_t n, uint64_t payload) except -1:
+        cdef Http1Connection up = self.up
+        cdef ByteQueue *waiting = &self.request_body.queue
         self.request_body.total += payload
-        if self.up is None or self.request_body.queue.keep:
-            if queue_push(&self.request_body.queue, data, n) != 0:
+        if up is None or waiting.keep:
+            if queue_push(waiting, data, n) != 0:
                 raise MemoryError
-            if self.request_body.queue.keep and \
-                    self.request_body.queue.end - self.request_body.queue.start > REPLAY_BYTES:
-                queue_forget(&self.request_body.queue)          # too long to be sent again
-        if self.up is None:
-            if queue_len(&self.request_body.queue) > HELD_BYTES:
+            if up is not None:
+                queue_pop(waiting, n)           # sent below, and kept in case it has to be sent again
+            if waiting.keep and waiting.end - waiting.start > REPLAY_BYTES:
+                queue_forget(waiting)           # too long for that
+        if up is None:
+            if queue_len(waiting) > HELD_BYTES:
                 self.down.hold()
             return 0
-        n = queue_len(&self.request_body.queue) or n
-        if queue_len(&self.request_body.queue):
-            self.up.send(queue_peek(&self.request_body.queue), n)
-            queue_pop(&self.request_body.queue, n)
-        else:
-            self.up.send(data, n)
-        if self.up.full():
+        up.send(data, n)                        # may find the connection lost, and with it the attempt or the call
+        if self.up is up and up.full():
             self.down.hold()
         return 0
 

@@ -31,13 +31,14 @@ cdef class Http1Upstream(Http1Connection):
         self.dial = None
         self.know_as_ours()
         self.keep = True
+        self.endpoint.opened(self)
         if dial is None or not dial.is_wanted():
             self.rest()
-            self.endpoint.opened(self)
-            return 0
-        dial.call.dial = None
-        self.endpoint.opened(self)
-        return (<Http1Call> dial.call).attach(self)
+        else:
+            dial.call.dial = None
+            (<Http1Call> dial.call).attach(self)
+        self.endpoint.reached()
+        return 0
 
     cdef void rest(self) noexcept:
         """Wait for the next call."""

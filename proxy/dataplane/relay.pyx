@@ -38,9 +38,11 @@ cdef class RelayEnd(ByteConnection):
         dial, self.dial = self.dial, None
         if dial is None or not dial.is_wanted():
             self.finish("not needed")
-            return 0
-        self.relay = <Relay> dial.call
-        return self.relay.attach(self)
+        else:
+            self.relay = <Relay> dial.call
+            self.relay.attach(self)
+        self.endpoint.reached()
+        return 0
 
     cdef void receive(self, const uint8_t *data, size_t n) noexcept:
         if self.relay is None or self.ended:

@@ -40,7 +40,7 @@ cdef class Http1Downstream(Http1Connection):
 
     cdef void watch(self) noexcept:
         """A head that has begun has a limited time to be whole (semantics: 9)."""
-        cdef bint wanted = self.phase == AT_HEAD and queue_len(&self.inbox) > 0 and self.call is None
+        cdef bint wanted = self.phase == AT_HEAD and queue_len(&self.inbox) > 0 and not self.held
         if self.ended or self.closing or wanted == self.want_timer:
             return
         self.want_timer = wanted
@@ -145,6 +145,8 @@ cdef class Http1Downstream(Http1Connection):
         cdef Http1Call call = <Http1Call> self.call
         if call is not None and call.up is not None:
             call.up.read_on()
+        elif self.phase == AT_HEAD and self.held:
+            self.next_message()         # its answers were in the way
 
     cdef int lost(self) except -1:
         cdef Http1Call call = <Http1Call> self.call

@@ -118,8 +118,10 @@ cdef class Http1Downstream(Http1Connection):
         self.closing = True
         self.phase = AT_REST
         self.plane.cancel(self)
-        self.send_end()
         self.read_on()
+        if self.end_sent:
+            self.fin_sent()             # of a tunnel
+        self.send_end()
         return 0
 
     cdef void fin_sent(self) noexcept:

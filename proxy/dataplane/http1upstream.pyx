@@ -101,6 +101,8 @@ cdef class Http1Upstream(Http1Connection):
             self.rest()
         elif self.phase == AT_TUNNEL:
             self.send_end()             # after what is still to be sent
+            if self.end_sent:
+                self.fin_sent()
         else:
             self.finish("not to be used again")
         return 0
@@ -108,7 +110,9 @@ cdef class Http1Upstream(Http1Connection):
     # ---- ends ----
 
     cdef void fin_sent(self) noexcept:
-        if self.call is None:
+        if self.call is None and self.ended_by_peer:
+            self.finish("ended")
+        elif self.call is None:
             self.plane.at(self, self.plane.now + LINGER_S)
 
     cdef bint peer_ended(self) noexcept:

@@ -138,6 +138,11 @@ cdef class Http1Downstream(Http1Connection):
             if self.phase == AT_TUNNEL and call is not None:
                 call.tunnel_half_closed(self)
                 return not self.ended
+            if call is None and self.full():
+                self.ended_by_peer = True       # it still reads: the response has ended, but is not sent yet
+                self.keep = False
+                self.exchange_over()
+                return not self.ended
         except BaseException as error:
             self.plane.fault(error)
         self.finish("closed by the peer")

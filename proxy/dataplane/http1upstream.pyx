@@ -97,7 +97,8 @@ cdef class Http1Upstream(Http1Connection):
     cdef int exchange_over(self) except -1:
         if self.ended:
             return 0
-        if self.keep and not self.retired and queue_len(&self.out) == 0 and not self.held:
+        if self.keep and not self.retired and queue_len(&self.out) == 0:
+            self.read_on()
             self.rest()
         elif self.phase == AT_TUNNEL:
             self.send_end()             # after what is still to be sent

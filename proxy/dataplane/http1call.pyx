@@ -75,7 +75,7 @@ cdef class Http1Call(Call):
             return self.cluster.park(self)
         self.begin_attempt(endpoint)
         while True:
-            up = <Http1Connection> endpoint.take_idle()
+            up = None if self.repeated else <Http1Connection> endpoint.take_idle()     # not another stale one
             if up is None:
                 self.reused = False
                 return self.dial_for(endpoint)

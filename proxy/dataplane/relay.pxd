@@ -22,6 +22,7 @@ cdef class Relay(Call):
 
     cdef int attempt(self, Endpoint exclude) except -1
     cdef int attach(self, RelayEnd up) except -1
+    cdef int deliver(self) except -1
     cdef int moved(self, RelayEnd source, const uint8_t *data, size_t n) except -1
     cdef int half_closed(self, RelayEnd source) except -1
     cdef int fin_sent(self) except -1

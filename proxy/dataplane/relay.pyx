@@ -32,7 +32,10 @@ cdef class RelayEnd(ByteConnection):
         cdef Dial dial
         if self.endpoint is None:
             self.plane.downstreams.add(self)
-            return 0
+            if self.relay is None:
+                self.abort("no endpoint")       # as it would be without us
+                return 0
+            return self.relay.deliver()
         self.know_as_ours()
         self.endpoint.opened(self)
         dial, self.dial = self.dial, None
@@ -147,16 +150,17 @@ cdef class Relay(Call):
             self.down = down
             if self.up is not None:
                 self.up.other = down
-                self.plane.turn(self._deliver)
         return down
 
-    def _deliver(self):
+    cdef int deliver(self) except -1:
         """What the endpoint said before there was a client's end."""
         self.down.queue(queue_peek(&self.response_body.queue), queue_len(&self.response_body.queue))
         queue_pop(&self.response_body.queue, queue_len(&self.response_body.queue))
-        self.up.read_on()
-        if self.up.ended_by_peer:
-            self.down.send_end()
+        if self.up is not None:
+            self.up.read_on()
+            if self.up.ended_by_peer:
+                self.down.send_end()
+        return 0
 
     def abandon(self):
         """It is no TCP connection after all: it speaks HTTP."""

@@ -267,6 +267,7 @@ cdef class Relay(Call):
             elif self.flag == NONE:
                 self.classification = FAILURE
                 self.flag = UPSTREAM_LOST
+                self.server_first()
         return self.over()
 
     cdef int fail(self, Flag flag, bytes why) except -1:
@@ -276,7 +277,7 @@ cdef class Relay(Call):
         self.flag = flag
         self.why = why
         self.classification = FAILURE
-        if self.on_server_first is not None:
+        if self.route.found:            # else other protocols may still have a route
             self.server_first()
         return self.over()
 

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from proxy.dataplane.body cimport REPLAY_BYTES
 from proxy.dataplane.byteconnection cimport HELD_BYTES
 from proxy.dataplane.bytequeue cimport (
+    ByteQueue,
     queue_forget,
     queue_len,
     queue_peek,
@@ -23,7 +24,7 @@ from proxy.dataplane.bytequeue cimport (
 from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
-from proxy.dataplane.http1connection cimport AT_HEAD, Http1Connection
+from proxy.dataplane.http1connection cimport AT_HEAD, AT_REST, Http1Connection
 from proxy.dataplane.http1head cimport CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, MessageHead
 from proxy.dataplane.http1render cimport CLOSE, KEEP_ALIVE, UNSAID
 from proxy.dataplane.route cimport Origin, Router, text_of
@@ -74,7 +75,7 @@ cdef class Http1Call(Call):
             return self.cluster.park(self)
         self.begin_attempt(endpoint)
         while True:
-            up = <Http1Connection> endpoint.take_idle()
+            up = None if self.repeated else <Http1Connection> endpoint.take_idle()     # not another stale one
             if up is None:
                 self.reused = False
                 return self.dial_for(endpoint)
@@ -116,24 +117,22 @@ cdef class Http1Call(Call):
         return 0
 
     cdef int request_bytes(self, const char *data, size_t n, uint64_t payload) except -1:
+        cdef Http1Connection up = self.up
+        cdef ByteQueue *waiting = &self.request_body.queue
         self.request_body.total += payload
-        if self.up is None or self.request_body.queue.keep:
-            if queue_push(&self.request_body.queue, data, n) != 0:
+        if up is None or waiting.keep:
+            if queue_push(waiting, data, n) != 0:
                 raise MemoryError
-            if self.request_body.queue.keep and \
-                    self.request_body.queue.end - self.request_body.queue.start > REPLAY_BYTES:
-                queue_forget(&self.request_body.queue)          # too long to be sent again
-        if self.up is None:
-            if queue_len(&self.request_body.queue) > HELD_BYTES:
+            if up is not None:
+                queue_pop(waiting, n)           # sent below, and kept in case it has to be sent again
+            if waiting.keep and waiting.end - waiting.start > REPLAY_BYTES:
+                queue_forget(waiting)           # too long for that
+        if up is None:
+            if queue_len(waiting) > HELD_BYTES:
                 self.down.hold()
             return 0
-        n = queue_len(&self.request_body.queue) or n
-        if queue_len(&self.request_body.queue):
-            self.up.send(queue_peek(&self.request_body.queue), n)
-            queue_pop(&self.request_body.queue, n)
-        else:
-            self.up.send(data, n)
-        if self.up.full():
+        up.send(data, n)                        # may find the connection lost, and with it the attempt or the call
+        if self.up is up and up.full():
             self.down.hold()
         return 0
 
@@ -311,7 +310,8 @@ cdef class Http1Call(Call):
         self.finish()
         if up is not None:
             up.call = None
-            up.keep = up.keep and self.request_body.eof
+            # Kept only between two messages: what is left of either would be taken for part of the next exchange.
+            up.keep = up.keep and self.request_body.eof and up.phase == AT_REST
             up.exchange_over()
         if down is not None:
             down.call = None

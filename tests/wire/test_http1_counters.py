@@ -93,10 +93,10 @@ def test_a_call_is_one_line_of_the_access_log(plain_of: PlainOf) -> None:
     client = answered(mesh, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     client.send(b"POST /x HTTP/1.1\r\nHost: nowhere\r\nContent-Length: 3\r\n\r\nabc")
     mesh.run()
-    lines = [line[1:11] for line in mesh.plane.access_log]
+    lines = [line[1:12] for line in mesh.plane.access_log]
     assert lines == [
-        ("outbound", "a.test", "GET", "/1?q", "echo", "10.0.0.1:50051", "pod-1", 200, -1, "success"),
-        ("outbound", "nowhere", "POST", "/x", "", "", "", 503, -1, "failure"),
+        ("outbound", "http1", "a.test", "GET", "/1?q", "echo", "10.0.0.1:50051", "pod-1", 200, -1, "success"),
+        ("outbound", "http1", "nowhere", "POST", "/x", "", "", "", 503, -1, "failure"),
     ]
     assert mesh.plane.access_log[0][-3:] == (0, 2, 1)
 

@@ -282,3 +282,62 @@ def test_too_many_that_wait_are_refused_at_once(plain_of: PlainOf) -> None:
         mesh.run()
     assert b"x-mesh-error: overloaded\r\n" in clients[2].take()
     assert not clients[0].take() and not clients[1].take()
+
+
+# ---- refused by the endpoint's own sidecar ----
+
+
+def refusal(flag: bytes) -> bytes:
+    return b"HTTP/1.1 503 Service Unavailable\r\nX-Mesh-Error: %b\r\nContent-Length: 4\r\n\r\nwhy\n" % flag
+
+
+@pytest.mark.parametrize("flag", [b"connect_failed", b"no_endpoint", b"refused"])
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_request_that_no_application_saw_is_taken_elsewhere(plain_of: PlainOf, method: bytes, flag: bytes) -> None:
+    mesh = plain_of(2, balancer="round_robin")
+    client = mesh.connect()
+    client.send(put(b"body", method))
+    mesh.run()
+    first = mesh.server()
+    sent = first.take()
+    first.send(refusal(flag))
+    mesh.run()
+    second = mesh.server()
+    assert mesh.of_server[id(second)] is not mesh.of_server[id(first)]
+    assert second.take() == sent
+    second.send(OK)
+    mesh.run()
+    assert client.take() == OK
+    assert mesh.outcomes() == {("success", 200, -1, ""): 1, ("retried", 503, -1, "refused"): 1}
+
+
+def test_it_is_taken_elsewhere_once(plain_of: PlainOf) -> None:
+    mesh = plain_of(3, balancer="round_robin")
+    client = mesh.connect()
+    client.send(GET % 1)
+    for _ in range(2):
+        mesh.run()
+        mesh.server().send(refusal(b"connect_failed"))
+    mesh.run()
+    assert client.take() == refusal(b"connect_failed")
+    assert len(mesh.sockets) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", b""),
+        (refusal(b"overloaded"), b""),
+        (refusal(b"upstream_lost"), b""),
+        (refusal(b"connect_failed"), 40_000 * b"x"),
+    ],
+)
+def test_other_answers_of_503_are_answers(plain_of: PlainOf, answer: bytes, body: bytes) -> None:
+    mesh = plain_of(2)
+    client = mesh.connect()
+    client.send(put(body, b"POST"))
+    mesh.run()
+    mesh.server().send(answer)
+    mesh.run()
+    assert client.take() == answer
+    assert len(mesh.sockets) == 1

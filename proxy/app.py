@@ -64,7 +64,7 @@ class Proxy:
             ),
         )
         self.plane.on_note = log.warning
-        self._dialer = Dialer(self.plane)
+        self._dialer = Dialer(self.plane, own_ports=self._own_ports)
         self._gate = Gate(raise_limit(), self._accept)
         self.plane.on_disconnect = self._gate.leave
         self._resolving: dict[str, asyncio.Task[None]] = {}
@@ -153,13 +153,16 @@ class Proxy:
             self._router,
             lambda listener, destination: self._opaque(listener, destination),
             detect_timeout_s=self._config.limits.detect_timeout_s,
-            own_ports=lambda: {listener.port for listener in self._listeners.values()},
+            own_ports=self._own_ports,
             gate=self._gate,
         )
         self._intakes[config.name] = intake
         await listener.start(intake.protocol)
         listener.accept(self._gate.is_open)
         log.info("listener %s on %s", config.name, listener.address)
+
+    def _own_ports(self) -> set[int]:
+        return {listener.port for listener in self._listeners.values()}
 
     def _accept(self, wanted: bool) -> None:
         """Later: a connection that is just being accepted would be lost."""

@@ -12,11 +12,12 @@ import contextlib
 import logging
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from proxy.dataplane import DataPlane, Dial, Endpoint, Http1Upstream, RelayEnd, UpstreamSession
+from proxy.net.original import is_ours
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,16 @@ class _Pace:
 class Dialer:
     """Set as the plane's `on_dial`."""
 
-    def __init__(self, plane: DataPlane, *, uniform: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        *,
+        own_ports: Callable[[], Collection[int]] = frozenset,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        """`own_ports` are those that the proxy listens on."""
         self._plane = plane
+        self._own_ports = own_ports
         self._uniform = uniform
         self._tasks: dict[Endpoint, asyncio.Task[None]] = {}
         self._dials: set[asyncio.Task[None]] = set()
@@ -115,6 +124,9 @@ class Dialer:
 
     async def _connect(self, endpoint: Endpoint, dial: Dial | None) -> str | None:
         """Make an HTTP/1.x or TCP connection: ready as soon as it stands; returns why there is none."""
+        # HTTP tells a call that comes back by its connection; in bytes passed through nothing would tell.
+        if endpoint.port in self._own_ports() and is_ours(endpoint.host):
+            return "the endpoint is a listener of this proxy"
         make = Http1Upstream if endpoint.cluster.protocol == "http1" else RelayEnd
         timeout_s = endpoint.cluster.connect_timeout_s
         try:

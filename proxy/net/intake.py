@@ -12,7 +12,6 @@ import logging
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import closing
 from typing import Any, cast
 
 from proxy.address import SocketAddress
@@ -20,7 +19,7 @@ from proxy.config import ListenerConfig
 from proxy.dataplane import DownstreamSession, Http1Downstream, Origin, Relay, Router
 from proxy.net.detection import Kind, detect, server_name
 from proxy.net.gate import Gate
-from proxy.net.original import is_local, original_destination
+from proxy.net.original import is_local, is_ours, original_destination
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ class Intake:
         if destination is None or is_local(destination, sock):
             self._refuse("direct", destination)
             return None
-        if destination[1] in self._own_ports() and _is_ours(destination[0]):
+        if destination[1] in self._own_ports() and is_ours(destination[0]):
             self._refuse("loop", destination)
             return None
         return Origin(self.config.name, str(SocketAddress(*destination)))
@@ -101,16 +100,6 @@ class Intake:
         if port and self.config.is_opaque(int(port)):
             return Kind.TCP
         return Kind.TCP if self._opaque(origin.listener, origin.destination) else None
-
-
-def _is_ours(host: str) -> bool:
-    """Whether an address belongs to this machine: then, and only then, a socket can be bound to it."""
-    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
-        try:
-            probe.bind((host, 0))
-        except OSError:
-            return False
-    return True
 
 
 class Looking(asyncio.BufferedProtocol):

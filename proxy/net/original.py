@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from contextlib import closing
 from typing import Final
 
 # linux/netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h; the socket module has neither.
@@ -50,3 +51,13 @@ def _local_address(sock: socket.socket) -> tuple[str, int]:
     if host.startswith(_MAPPED) and "." in host:
         host = host.removeprefix(_MAPPED)
     return host, port
+
+
+def is_ours(host: str) -> bool:
+    """Whether an IP address belongs to this machine: then, and only then, a socket can be bound to it."""
+    with closing(socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)) as probe:
+        try:
+            probe.bind((host, 0))
+        except OSError:
+            return False
+    return True

@@ -1,5 +1,6 @@
 """A call that would come back to the proxy for ever is refused, and no other call is taken for one."""
 
+import contextlib
 import socket
 import struct
 from pathlib import Path
@@ -66,3 +67,19 @@ def grpc_status(sock: socket.socket) -> str | None:
         client.receive(received)
         sock.sendall(client.take())
     return client[stream].get("grpc-status")
+
+
+@pytest.mark.parametrize("protocol", ["http1", "tcp"])
+def test_connections_are_not_made_to_a_listener_of_the_proxy_itself(tmp_path: Path, protocol: str) -> None:
+    """In bytes that are passed through, nothing would end the loop before descriptors run out."""
+    own = free_address()
+    config = echo_config(own)
+    config["listeners"][0] |= {"address": own, "protocol": protocol}
+    config["clusters"][0] |= {"protocol": "detect", "failfast_s": 0.1}
+    with start_proxy(config, tmp_path) as proxy, socket.create_connection(split_address(own), TIMEOUT_S) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            answer = client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 503 ") if protocol == "http1" else not answer
+        assert proxy.metric("meshctl_downstream_connections") <= 1
+        assert proxy.endpoints()[f"{config['clusters'][0]['name']} {protocol}"]["endpoints"][0]["connect_failures"] >= 1

@@ -298,7 +298,8 @@ cdef class Http1Call(Call):
         if self.until_close:
             down.abort("the response is not whole")
         else:
-            down.finish("the response is not whole")
+            down.keep = False
+            down.exchange_over()        # closes after what is queued (semantics: 6)
         return self.over()
 
     cdef int reply(self, int status, bytes text, const char *flag) except -1:

@@ -276,3 +276,19 @@ def test_a_malformed_response_is_502(plain_of: PlainOf, response: bytes) -> None
     assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n") and b"x-mesh-error: upstream_protocol\r\n" in answer
     assert answer.count(b"HTTP/1.1") == 1 and not client.over and server.over
     assert mesh.outcomes() == {("failure", 502, -1, "upstream_protocol"): 1}
+
+
+def test_what_a_slow_client_was_still_to_get_comes_before_the_end_of_a_broken_response(plain_of: PlainOf) -> None:
+    mesh = plain_of()
+    client, server = asked(mesh)
+    mesh.transport(client).stalled = True
+    sent = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + 50_000 * b"x"
+    for piece in (sent[:9000], sent[9000:]):
+        server.send(piece)
+        mesh.run()
+    server.reset()
+    mesh.run()
+    assert not client.take() and not client.over
+    mesh.transport(client).stalled = False
+    mesh.run()
+    assert client.take() == sent and client.ended

@@ -48,11 +48,16 @@ class _Entry:
             return False
         return self.destination is None or self.destination == destination
 
-    def names(self, authority: tuple[str, str], protocol: str) -> bool:
-        """Whether what was asked for by this name may take this route; TLS's server names have no port."""
+    def names(self, authority: tuple[str, str], protocol: str, destination: str) -> bool:
+        """Whether what was asked for by this name may take this route.
+
+        TLS's server names have no port: where the connection was going says which of a host's ports is meant.
+        """
         if self.authority is None or self.authority == authority:
             return True
-        return protocol == "tcp" and self.authority[0] == authority[0]
+        if protocol != "tcp" or self.authority[0] != authority[0]:
+            return False
+        return not destination or not self.authority[1] or destination.endswith(self.authority[1])
 
     def takes(self, path: str, grpc: bool) -> bool:
         """Whether the path is this route's. It has no query; gRPC's is "/package.Service/Method", TCP's empty."""
@@ -85,7 +90,7 @@ def route_table(
         for entry in table:
             if (
                 entry.follows(listener, destination, inbound)
-                and entry.names(name, protocol)
+                and entry.names(name, protocol, destination)
                 and entry.takes(path, grpc)
             ):
                 return [(cluster_for(wire), weight) for cluster_for, weight in entry.targets], entry.timeout_s

@@ -52,6 +52,7 @@ cdef class Endpoint:
     cdef void session_retired(self, Session session) noexcept
     cdef void session_closed(self, Session session) noexcept
     cdef void opened(self, Connection connection) noexcept
+    cdef void reached(self) noexcept
     cdef void closed(self, Connection connection) noexcept
     cdef Connection take_idle(self)
     cdef void give_idle(self, Connection connection) noexcept

@@ -163,6 +163,9 @@ cdef class Endpoint:
         self.connections += 1
         self.running.add(connection)
         self.last_error = None
+
+    cdef void reached(self) noexcept:
+        """The connection that was opened has its use: the endpoint takes calls, and those that waited may share it."""
         if not self.ready and not self.removed:
             self.ready = True
             self.cluster.endpoint_ready(self)

@@ -71,3 +71,4 @@ cdef bint good_path(nghttp2_vec v) noexcept nogil
 cdef int64_t parse_length(nghttp2_vec v) noexcept nogil
 cdef double parse_timeout(nghttp2_vec v) noexcept nogil
 cdef size_t format_timeout(double seconds, char *out) noexcept nogil
+cdef bint same(nghttp2_vec v, const char *text, size_t n) noexcept nogil

@@ -13,7 +13,8 @@ cdef class Http1Call(Call):
     cdef Http1Connection up         # the attempt's connection, once there is one
     cdef MessageHead request
     cdef bint reused                # `up` had served another call before
-    cdef bint repeated
+    cdef bint repeated              # because a kept-alive connection was stale
+    cdef bint refused               # has been taken elsewhere after an endpoint's sidecar refused it
     cdef bint committed             # a response's head went downstream
     cdef bint until_close           # only the connection's end ends the response
     cdef bint long_response         # the time to its head is the endpoint's sample
@@ -27,6 +28,8 @@ cdef class Http1Call(Call):
     cdef int request_bytes(self, const char *data, size_t n, uint64_t payload) except -1
     cdef int request_end(self) except -1
     cdef int request_broken(self, bytes why) except -1
+    cdef bint was_refused(self, MessageHead head) noexcept
+    cdef int repeat(self, Flag flag, int status, Endpoint exclude) except -1
     cdef int response_head(self, MessageHead head) except -1
     cdef int response_bytes(self, const char *data, size_t n, uint64_t payload) except -1
     cdef int response_end(self) except -1

@@ -2,7 +2,8 @@
 
 Owns the call's attempts, the body bytes that wait for a connection, and the verdict (semantics: 2, 3, 4, 6 and 11).
 Bodies pass through from socket to socket; whoever cannot send holds up whoever reads. What the proxy repeats by itself:
-a request that never left, and an idempotent one whose kept-alive connection closed before any byte of the response.
+a request that never left; once, one that the endpoint's own sidecar refused because its application never saw it; and,
+once, an idempotent one whose kept-alive connection closed before any byte of the response.
 """
 
 from libc.stdint cimport uint64_t
@@ -12,6 +13,7 @@ from http import HTTPStatus
 from proxy.dataplane.body cimport REPLAY_BYTES
 from proxy.dataplane.byteconnection cimport HELD_BYTES
 from proxy.dataplane.bytequeue cimport (
+    ByteQueue,
     queue_forget,
     queue_len,
     queue_peek,
@@ -23,9 +25,11 @@ from proxy.dataplane.bytequeue cimport (
 from proxy.dataplane.call cimport Call
 from proxy.dataplane.endpoint cimport Endpoint
 from proxy.dataplane.failure cimport *
-from proxy.dataplane.http1connection cimport AT_HEAD, Http1Connection
+from proxy.dataplane.headers cimport same
+from proxy.dataplane.http1connection cimport AT_HEAD, AT_REST, Http1Connection
 from proxy.dataplane.http1head cimport CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, MessageHead
 from proxy.dataplane.http1render cimport CLOSE, KEEP_ALIVE, UNSAID
+from proxy.dataplane.nghttp2 cimport nghttp2_vec
 from proxy.dataplane.route cimport Origin, Router, text_of
 
 cdef enum:
@@ -40,7 +44,7 @@ cdef Http1Call new_http1_call(Router router, Origin origin, Http1Connection down
     call.start(router, origin)
     call.down = down
     call.request = request
-    call.request_body.queue.keep = request.idempotent
+    call.request_body.queue.keep = True
     call.request_body.eof = request.body == NO_BODY
     return call
 
@@ -74,7 +78,7 @@ cdef class Http1Call(Call):
             return self.cluster.park(self)
         self.begin_attempt(endpoint)
         while True:
-            up = <Http1Connection> endpoint.take_idle()
+            up = None if self.repeated else <Http1Connection> endpoint.take_idle()     # not another stale one
             if up is None:
                 self.reused = False
                 return self.dial_for(endpoint)
@@ -116,24 +120,22 @@ cdef class Http1Call(Call):
         return 0
 
     cdef int request_bytes(self, const char *data, size_t n, uint64_t payload) except -1:
+        cdef Http1Connection up = self.up
+        cdef ByteQueue *waiting = &self.request_body.queue
         self.request_body.total += payload
-        if self.up is None or self.request_body.queue.keep:
-            if queue_push(&self.request_body.queue, data, n) != 0:
+        if up is None or waiting.keep:
+            if queue_push(waiting, data, n) != 0:
                 raise MemoryError
-            if self.request_body.queue.keep and \
-                    self.request_body.queue.end - self.request_body.queue.start > REPLAY_BYTES:
-                queue_forget(&self.request_body.queue)          # too long to be sent again
-        if self.up is None:
-            if queue_len(&self.request_body.queue) > HELD_BYTES:
+            if up is not None:
+                queue_pop(waiting, n)           # sent below, and kept in case it has to be sent again
+            if waiting.keep and waiting.end - waiting.start > REPLAY_BYTES:
+                queue_forget(waiting)           # too long for that
+        if up is None:
+            if queue_len(waiting) > HELD_BYTES:
                 self.down.hold()
             return 0
-        n = queue_len(&self.request_body.queue) or n
-        if queue_len(&self.request_body.queue):
-            self.up.send(queue_peek(&self.request_body.queue), n)
-            queue_pop(&self.request_body.queue, n)
-        else:
-            self.up.send(data, n)
-        if self.up.full():
+        up.send(data, n)                        # may find the connection lost, and with it the attempt or the call
+        if self.up is up and up.full():
             self.down.hold()
         return 0
 
@@ -158,12 +160,19 @@ cdef class Http1Call(Call):
         """A head came from the endpoint: interim, or the response's own."""
         cdef size_t n = head.room()
         cdef char *out
+        cdef Http1Connection up
         cdef bint tunnel = head.status == 101 or (self.request.is_connect and head.status // 100 == 2)
         if head.error != NULL or head.too_large:
             return self.fail(UPSTREAM_PROTOCOL, b"the endpoint's headers are malformed: " + (
                 b"too large" if head.too_large else <bytes> head.error))
         if (head.status == 101 and not self.request.upgrade) or (head.body == CHUNKED and self.request.minor == 0):
             return self.fail(UPSTREAM_PROTOCOL, b"the endpoint answered in a way that was not asked for")
+        if head.status == 503 and self.was_refused(head):
+            self.refused = True
+            up, self.up = self.up, None
+            up.call = None
+            up.finish("the call was refused")
+            return self.repeat(REFUSED, 503, self.endpoint)
         if head.status < 200 and not tunnel:
             self.interims += 1
             if self.interims > MAX_INTERIMS:
@@ -191,6 +200,22 @@ cdef class Http1Call(Call):
                                          KEEP_ALIVE if self.request.minor == 0 else UNSAID))
         self.up.keep = head.keep_alive and not self.until_close
         return 0
+
+    cdef bint was_refused(self, MessageHead head) noexcept:
+        """Whether a sidecar says that its application never saw the request, which can be sent again (semantics: 4)."""
+        cdef nghttp2_vec why = head.find(b"x-mesh-error")
+        if self.refused or self.cluster.only or not (self.request_body.queue.keep or self.request_body.total == 0):
+            return False
+        return same(why, b"connect_failed", 14) or same(why, b"no_endpoint", 11) or same(why, b"refused", 7)
+
+    cdef int repeat(self, Flag flag, int status, Endpoint exclude) except -1:
+        """The attempt counts as not made: make another one."""
+        self.stats.end(RETRIED, status, -1, flag)
+        self.counted = False
+        self.leave_endpoint()
+        queue_rewind(&self.request_body.queue)
+        self.answering = False
+        return self.attempt(exclude)
 
     cdef int response_bytes(self, const char *data, size_t n, uint64_t payload) except -1:
         self.response_body.total += payload
@@ -236,11 +261,7 @@ cdef class Http1Call(Call):
         if not self.answering and not protocol and self.reused and not self.repeated and self.request.idempotent and \
                 (self.request_body.queue.keep or self.request_body.total == 0):
             self.repeated = True
-            self.stats.end(RETRIED, 0, -1, UPSTREAM_LOST)
-            self.counted = False
-            self.leave_endpoint()
-            queue_rewind(&self.request_body.queue)
-            return self.attempt(None)
+            return self.repeat(UPSTREAM_LOST, 0, None)
         return self.fail(UPSTREAM_PROTOCOL if protocol else UPSTREAM_LOST,
                          f"endpoint {self.endpoint.address}: {why}".encode())
 
@@ -311,7 +332,8 @@ cdef class Http1Call(Call):
         self.finish()
         if up is not None:
             up.call = None
-            up.keep = up.keep and self.request_body.eof
+            # Kept only between two messages: what is left of either would be taken for part of the next exchange.
+            up.keep = up.keep and self.request_body.eof and up.phase == AT_REST
             up.exchange_over()
         if down is not None:
             down.call = None

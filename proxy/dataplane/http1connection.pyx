@@ -60,6 +60,9 @@ cdef class Http1Connection(ByteConnection):
         cdef ssize_t size
         while i < n and not self.ended:
             if self.phase == AT_HEAD:
+                if self.server and self.full():
+                    self.hold()         # until the answers that wait are sent: they may be longer than the requests
+                    break
                 if self.server and self.scanned == 0:
                     i += skip_empty_lines(data + i, n - i)
                 size = find_head_end(data + i, n - i, &self.scanned)

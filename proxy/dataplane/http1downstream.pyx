@@ -40,7 +40,7 @@ cdef class Http1Downstream(Http1Connection):
 
     cdef void watch(self) noexcept:
         """A head that has begun has a limited time to be whole (semantics: 9)."""
-        cdef bint wanted = self.phase == AT_HEAD and queue_len(&self.inbox) > 0 and self.call is None
+        cdef bint wanted = self.phase == AT_HEAD and queue_len(&self.inbox) > 0 and not self.held
         if self.ended or self.closing or wanted == self.want_timer:
             return
         self.want_timer = wanted
@@ -118,8 +118,10 @@ cdef class Http1Downstream(Http1Connection):
         self.closing = True
         self.phase = AT_REST
         self.plane.cancel(self)
-        self.send_end()
         self.read_on()
+        if self.end_sent:
+            self.fin_sent()             # of a tunnel
+        self.send_end()
         return 0
 
     cdef void fin_sent(self) noexcept:
@@ -136,6 +138,11 @@ cdef class Http1Downstream(Http1Connection):
             if self.phase == AT_TUNNEL and call is not None:
                 call.tunnel_half_closed(self)
                 return not self.ended
+            if call is None and self.full():
+                self.ended_by_peer = True       # it still reads: the response has ended, but is not sent yet
+                self.keep = False
+                self.exchange_over()
+                return not self.ended
         except BaseException as error:
             self.plane.fault(error)
         self.finish("closed by the peer")
@@ -145,6 +152,8 @@ cdef class Http1Downstream(Http1Connection):
         cdef Http1Call call = <Http1Call> self.call
         if call is not None and call.up is not None:
             call.up.read_on()
+        elif self.phase == AT_HEAD and self.held:
+            self.next_message()         # its answers were in the way
 
     cdef int lost(self) except -1:
         cdef Http1Call call = <Http1Call> self.call

@@ -38,6 +38,7 @@ cdef class MessageHead:
     cdef bint wants_trailers        # te: trailers
     cdef bint keeps_upgrade         # Upgrade is forwarded
 
+    cdef nghttp2_vec find(self, const char *name) noexcept
     cdef nghttp2_vec method(self) noexcept
     cdef nghttp2_vec target(self) noexcept
     cdef nghttp2_vec authority(self) noexcept

@@ -10,7 +10,7 @@ A head that is malformed says so in `error`; one over the limits in `too_large`.
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, strlen
 
 from proxy.dataplane.headers cimport parse_length
 from proxy.dataplane.http1fields cimport (
@@ -427,6 +427,15 @@ cdef class MessageHead:
     def __dealloc__(self):
         free(self.fields)
         free(self.data)
+
+    cdef nghttp2_vec find(self, const char *name) noexcept:
+        """The value of the first field of this name (in lower case); of length 0 when there is none."""
+        cdef Py_ssize_t i
+        cdef nghttp2_vec wanted = part_of(<const uint8_t *> name, strlen(name))
+        for i in range(self.count):
+            if same_word(wanted, part_of(self.data + self.fields[i].start, self.fields[i].name_len)):
+                return value_of(self, &self.fields[i])
+        return part_of(NULL, 0)
 
     cdef nghttp2_vec method(self) noexcept:
         return self.method_part

@@ -31,13 +31,14 @@ cdef class Http1Upstream(Http1Connection):
         self.dial = None
         self.know_as_ours()
         self.keep = True
+        self.endpoint.opened(self)
         if dial is None or not dial.is_wanted():
             self.rest()
-            self.endpoint.opened(self)
-            return 0
-        dial.call.dial = None
-        self.endpoint.opened(self)
-        return (<Http1Call> dial.call).attach(self)
+        else:
+            dial.call.dial = None
+            (<Http1Call> dial.call).attach(self)
+        self.endpoint.reached()
+        return 0
 
     cdef void rest(self) noexcept:
         """Wait for the next call."""
@@ -57,6 +58,8 @@ cdef class Http1Upstream(Http1Connection):
             return
         call.answering = True
         Http1Connection.receive(self, data, n)
+        if self.call is None and queue_len(&self.inbox):
+            self.finish("bytes out of place")       # they came behind the response
 
     # ---- responses ----
 
@@ -94,10 +97,13 @@ cdef class Http1Upstream(Http1Connection):
     cdef int exchange_over(self) except -1:
         if self.ended:
             return 0
-        if self.keep and not self.retired and queue_len(&self.out) == 0 and not self.held:
+        if self.keep and not self.retired and queue_len(&self.out) == 0:
+            self.read_on()
             self.rest()
         elif self.phase == AT_TUNNEL:
             self.send_end()             # after what is still to be sent
+            if self.end_sent:
+                self.fin_sent()
         else:
             self.finish("not to be used again")
         return 0
@@ -105,7 +111,9 @@ cdef class Http1Upstream(Http1Connection):
     # ---- ends ----
 
     cdef void fin_sent(self) noexcept:
-        if self.call is None:
+        if self.call is None and self.ended_by_peer:
+            self.finish("ended")
+        elif self.call is None:
             self.plane.at(self, self.plane.now + LINGER_S)
 
     cdef bint peer_ended(self) noexcept:

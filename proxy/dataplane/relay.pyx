@@ -38,7 +38,7 @@ cdef class RelayEnd(ByteConnection):
         if self.endpoint is None:
             self.plane.downstreams.add(self)
             if self.relay is None:
-                self.abort("the other end was lost")        # before it was known to be TCP
+                self.abort("no endpoint")       # as it would be without us
                 return 0
             return self.relay.deliver()
         self.know_as_ours()
@@ -46,9 +46,11 @@ cdef class RelayEnd(ByteConnection):
         dial, self.dial = self.dial, None
         if dial is None or not dial.is_wanted():
             self.finish("not needed")
-            return 0
-        self.relay = <Relay> dial.call
-        return self.relay.attach(self)
+        else:
+            self.relay = <Relay> dial.call
+            self.relay.attach(self)
+        self.endpoint.reached()
+        return 0
 
     cdef void receive(self, const uint8_t *data, size_t n) noexcept:
         if self.relay is None or self.ended:
@@ -168,6 +170,7 @@ cdef class Relay(Call):
         self.plane.turn(self._abandon)
 
     def _abandon(self):
+        self.on_server_first = None
         self.classification = CANCELLED
         self.over()
 
@@ -278,8 +281,8 @@ cdef class Relay(Call):
         self.flag = flag
         self.why = why
         self.classification = FAILURE
-        if self.on_server_first is not None:
-            self.server_first()
+        if self.route is not None and not self.route.found:
+            self.on_server_first = None     # a client that has said nothing yet may speak what does have a route
         return self.over()
 
     cdef int over(self) except -1:
@@ -292,7 +295,7 @@ cdef class Relay(Call):
             self.cluster.unpark(self)
         self.dial = None
         self.up = self.down = None
-        self.on_server_first = None
+        self.server_first()         # a client whose end is not there yet is told by the end of its connection
         self.finish()
         for end in (down, up):
             if end is not None:

@@ -119,14 +119,19 @@ class Http2Client:
 def test_a_client_that_reads_slowly_over_http2_gets_all_after_the_last_stream_has_ended(tmp_path: Path) -> None:
     """It returns credit long after the proxy has sent everything: a closed socket would answer that with a reset."""
     size = 1_500_000
+    body = frames.message(f"1 {size}".encode())
     with echo_servers("a") as servers:
         config = echo_config(servers[0].address, shutdown_grace_s=30)
         with start_proxy(config, tmp_path) as proxy:
             client = Http2Client(proxy.listener("outbound"), receive_bytes=16_384)
             with client.socket:
-                client.socket.sendall(frames.call(1, f"/{SERVICE}/Expand", f"1 {size}".encode()))
-                proxy.wait_until(lambda: proxy.metric("meshctl_response_total") == 1, "the last stream ends")
+                request = frames.request(f"/{SERVICE}/Expand", ("sleep-s", "1"), ("call-id", "1"))
+                client.socket.sendall(frames.headers(1, request) + frames.data(1, body, frames.END_STREAM))
+                event_at(servers, "1", "start")
                 terminate(proxy)
+                while client.goaways < 2:
+                    client.read()
+                proxy.wait_until(lambda: proxy.metric("meshctl_response_total") == 1, "the last stream ends")
                 begun_s = time.monotonic()
                 while client.read():
                     time.sleep(0.05)

@@ -94,6 +94,26 @@ def test_servers_that_limit_the_age_of_connections_cost_no_call(tmp_path: Path) 
     assert load.failures == []
 
 
+def test_the_one_server_behind_an_inbound_listener_may_limit_the_age_of_connections(tmp_path: Path) -> None:
+    """There is no other endpoint to go to: the calls in between wait for the new connection."""
+    age = {"grpc.max_connection_age_ms": 1000, "grpc.max_connection_age_grace_ms": 5000}
+    with echo_servers("a", arguments=age) as servers:
+        config = echo_config(servers[0].address)
+        with (
+            start_proxy(config, tmp_path) as proxy,
+            EchoClient(proxy.listener("outbound")) as client,
+            Load(proxy.listener("outbound")) as load,
+        ):
+            begun_s = time.monotonic()
+            while time.monotonic() - begun_s < 4.5:
+                # It is longer than what is left of its connection's age: GOAWAY comes while it runs.
+                assert client.unary(b"long", metadata=[("sleep-s", "1")], timeout=TIMEOUT_S) == b"long"
+            load.stop()
+            assert load.answered > 300
+            assert load.failures == []
+            assert proxy.metric("meshctl_endpoint_ready") == 1
+
+
 def test_a_killed_server_costs_only_the_calls_that_were_on_it(stage: Stage) -> None:
     killed = stage.servers[0]
     threads = 6

@@ -118,22 +118,25 @@ def test_a_preface_after_a_silence_is_known(echo: Mesh) -> None:
 @pytest.mark.parametrize("port", [4140, 4143])
 def test_the_proxys_own_ports_are_closed_to_who_dials_them(echo: Mesh, port: int) -> None:
     """From inside the pod, over loopback, where nothing is redirected: the destination is the proxy itself."""
-    pod, sidecar = echo.client.pod, echo.client.sidecar
-    with connection(pod, "127.0.0.1", port) as connected:
+    sidecar = echo.client.sidecar
+    with connection(echo.client.pod, "127.0.0.1", port) as connected:
         assert_closed(connected)
     name = "outbound" if port == 4140 else "inbound"
-    sidecar.wait_until(lambda: f"listener {name}: a connection to" in sidecar.stderr(), "a word about it")
-    assert sidecar.ready()
+    assert sidecar.metric("meshctl_refused_connections_total", listener=name, reason="direct") == 1
 
 
-def test_the_inbound_port_of_another_pod_is_closed_to_who_dials_it(echo: Mesh, family: int) -> None:
-    """Its rules redirect that port like any other, to itself."""
-    server = echo.pods[0]
-    plain = echo.network.pod(f"plain{family}")
-    with connection(plain, server.ipv6 if family == 6 else server.ipv4, 4143) as connected:
+@pytest.mark.parametrize(("port", "reason"), [(4143, "direct"), (4140, "loop")])
+def test_the_proxys_ports_in_another_pod_are_closed_to_who_dials_them(
+    echo: Mesh, family: int, port: int, reason: str
+) -> None:
+    """That pod's rules redirect them like any other port, to the inbound one: what was dialled is the proxy itself."""
+    server, suffix = echo.pods[0], "-ipv6" * (family == 6)
+    plain = echo.network.pod(f"plain{port}{family}")
+    with connection(plain, server.ipv6 if family == 6 else server.ipv4, port) as connected:
         connected.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         assert_closed(connected)
-    assert echo.servers[0].sidecar.ready()
+    refused = {"listener": f"inbound{suffix}", "reason": reason}
+    assert echo.servers[0].sidecar.metric("meshctl_refused_connections_total", **refused) == 1
 
 
 def assert_closed(connected: socket.socket) -> None:

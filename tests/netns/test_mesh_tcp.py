@@ -106,11 +106,14 @@ def test_a_connection_that_closes_without_a_byte_is_no_error(served: Mesh, famil
             pass
     wait_until(lambda: not open_downstreams(served), "the end of all connections")
     assert failed(served) == failures
+    listener = "outbound" + "-ipv6" * (family == 6)
+    found = {"listener": listener, "protocol": "none"}
+    assert served.client.sidecar.metric("meshctl_detected_connections_total", **found) >= 20
 
 
 def failed(mesh: Mesh) -> float:
     sidecars = [mesh.client.sidecar, mesh.servers[0].sidecar]
-    return sum(each.metric("meshctl_response_total", classification="failure") for each in sidecars)
+    return sum(each.metric("meshctl_tcp_close_total", classification="failure") for each in sidecars)
 
 
 def open_downstreams(mesh: Mesh) -> float:
@@ -128,16 +131,16 @@ def test_an_unknown_destination_is_where_it_was_going(served: Mesh) -> None:
         assert read(client).startswith(b"stranger 1 ")
 
 
-@pytest.mark.parametrize("first", [b"\x01", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"])
+@pytest.mark.parametrize("first", [b"", b"\x01", b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"])
 def test_a_port_where_nothing_listens_is_told_soon(served: Mesh, family: int, first: bytes) -> None:
     begun_s = time.monotonic()
     with connection(served.client.pod, address(served.pods[0], family), NOTHING) as client:
         client.sendall(first)
-        if first == b"\x01":
+        if first.startswith(b"GET"):
+            assert read(client, 12) == b"HTTP/1.1 503"
+        else:
             with pytest.raises(ConnectionResetError):
                 client.recv(1)
-        else:
-            assert read(client, 12) == b"HTTP/1.1 503"
     assert time.monotonic() - begun_s < 2
 
 

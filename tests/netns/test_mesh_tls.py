@@ -47,7 +47,7 @@ def test_tls_is_verified_from_end_to_end_and_its_name_is_in_the_metrics(
     told = mesh.client.pod.namespace.run([*openssl, version, "-servername", NAME], APP_UID, "squid\nCLOSE\n")
     assert told == "diuqs\n"
     for meshed in (mesh.client, mesh.servers[0]):
-        assert f'="{NAME}"' in meshed.sidecar.get("/metrics")[1]
+        assert meshed.sidecar.metric("meshctl_tcp_open_total", authority=NAME) > 0
 
 
 def test_tls_without_a_server_name_passes_too(mesh: Mesh, openssl: list[str]) -> None:
@@ -69,7 +69,7 @@ def test_a_route_may_go_by_the_server_name(mesh: Mesh, identity: Path) -> None:
     for _ in range(4):
         page = mesh.client.pod.run(*CURL, *options, "--http1.1", f"https://{ROUTED_NAME}:{HTTPS}/")
         assert "Ciphers supported in s_server" in page
-    assert f'cluster="{cluster_of(service)}"' in mesh.client.sidecar.get("/metrics")[1]
+    assert mesh.client.sidecar.metric("meshctl_tcp_open_total", cluster=cluster_of(service)) == 4
 
 
 def test_a_grpc_channel_with_tls_passes_untouched(mesh: Mesh, identity: Path, family: int) -> None:

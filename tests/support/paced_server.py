@@ -33,7 +33,7 @@ class PacedServer(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 256
+    request_queue_size = 4096
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)

@@ -225,3 +225,21 @@ def test_the_host_of_an_authority_is_compared_with_tlss_server_name(
 ) -> None:
     resolve = table(f"{{cluster: a, match: {{authority: '{written}'}}}}", "cluster: b")
     assert tcp(resolve, authority=server_name) == ([(f"{'a' if takes else 'b'} over tcp", 1)], None)
+
+
+@pytest.mark.parametrize(
+    ("written", "destination", "takes"),
+    [
+        ("x.test:8443", "10.0.0.1:8443", True),
+        ("x.test:8443", "10.0.0.1:50443", False),
+        ("x.test:8443", "[fd00::1]:8443", True),
+        ("x.test", "10.0.0.1:50443", True),
+        ("x.test:8443", "", True),
+    ],
+)
+def test_the_port_of_an_authority_is_compared_with_where_tls_was_going(
+    written: str, destination: str, takes: bool
+) -> None:
+    resolve = table(f"{{cluster: a, match: {{authority: '{written}'}}}}", "cluster: b")
+    found = tcp(resolve, authority="x.test", destination=destination)
+    assert found == ([(f"{'a' if takes else 'b'} over tcp", 1)], None)

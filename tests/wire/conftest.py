@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.wire.harness import Mesh
+from tests.wire.plain import PlainMesh
 
 MeshOf = Callable[..., Mesh]
+PlainOf = Callable[..., PlainMesh]
 
 
 @pytest.fixture
@@ -18,6 +20,21 @@ def mesh_of() -> Iterator[MeshOf]:
 
     def make(*arguments: object, **settings: object) -> Mesh:
         mesh = Mesh(*arguments, **settings)  # type: ignore[arg-type]
+        made.append(mesh)
+        return mesh
+
+    yield make
+    for mesh in made:
+        mesh.ledger()
+
+
+@pytest.fixture
+def plain_of() -> Iterator[PlainOf]:
+    """A function that makes a PlainMesh (its arguments are PlainMesh's)."""
+    made: list[PlainMesh] = []
+
+    def make(*arguments: object, **settings: object) -> PlainMesh:
+        mesh = PlainMesh(*arguments, **settings)  # type: ignore[arg-type]
         made.append(mesh)
         return mesh
 

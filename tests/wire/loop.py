@@ -38,6 +38,9 @@ class FakeLoop:
         self.timers.append(timer)
         return timer
 
+    def call_soon(self, callback: Callable[..., object], *arguments: object) -> Timer:
+        return self.call_later(0, callback, *arguments)
+
     def due_before(self, end_s: float) -> Timer | None:
         """Take the earliest timer at or before `end_s`, if there is one."""
         self.timers = [timer for timer in self.timers if not timer.cancelled]
@@ -59,6 +62,8 @@ class FakeTransport:
         self.held = bytearray()  # the socket did not
         self.stalled = False
         self.paused = False
+        self.reading = True
+        self.aborted = False
         self.closing = False
         self.ended = False  # we have sent FIN
         self.lost = False
@@ -67,6 +72,9 @@ class FakeTransport:
 
     def write(self, data: bytes) -> None:
         assert not self.lost, "written to after connection_lost"
+        assert not self.ended, "written to after its end was"
+        if self.closing:
+            return
         if not self.stalled:
             self.outgoing += data
             return
@@ -79,11 +87,19 @@ class FakeTransport:
         self.closing = True
 
     def write_eof(self) -> None:
-        assert not self.closing
+        assert not self.closing and not self.ended
         self.ended = True
 
+    def pause_reading(self) -> None:
+        assert self.reading and not self.closing
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        assert not self.reading and not self.closing
+        self.reading = True
+
     def abort(self) -> None:
-        self.closing = True
+        self.closing = self.aborted = True
         self.held.clear()
         self.stalled = False
 
@@ -98,15 +114,21 @@ class FakeTransport:
 
     # ---- what the other end does ----
 
-    def feed(self, data: bytes) -> None:
-        """Bytes arrive."""
+    def feed(self, data: bytes) -> bytes:
+        """Bytes arrive. Returns those that are not read, for the protocol has paused reading."""
         view = memoryview(data)
-        while view and not self.closing:
+        while view and self.reading and not self.closing:
             buffer = self.protocol.get_buffer(-1)
             n = min(len(buffer), len(view))
             buffer[:n] = view[:n]
             self.protocol.buffer_updated(n)
             view = view[n:]
+        return bytes(view)
+
+    def fail(self) -> None:
+        """A write failed: the transport has closed itself, and will say so later."""
+        self.closing = self.aborted = True
+        self.held.clear()
 
     def take(self, most: int | None = None) -> bytes:
         """What the proxy has sent since; the socket has room again for what it had not taken."""
@@ -121,11 +143,16 @@ class FakeTransport:
         del self.outgoing[:n]
         return data
 
-    def end(self, eof: bool = False) -> None:
+    def eof(self) -> None:
+        """The peer sends no more."""
+        if not self.closing and not self.protocol.eof_received():
+            self.closing = True
+
+    def end(self, eof: bool = False, error: Exception | None = None) -> None:
         """The connection is gone, for both; `eof`: the peer closed its side first."""
         if self.lost:
             return
         if eof and not self.closing:
             self.protocol.eof_received()
         self.lost = self.closing = True
-        self.protocol.connection_lost(None)
+        self.protocol.connection_lost(error)

@@ -1,0 +1,102 @@
+"""A sidecar with both interceptions is told to stop: inbound drains, outbound goes on until the application is gone."""
+
+import contextlib
+import signal
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.network import Network
+from tests.netns.pod import Pod
+from tests.support.process import ProxyProcess
+
+APP_PORT = 8080
+LATE_ARRIVALS_S = 5  # proxy/drain.py
+LISTENERS = [
+    {"name": "outbound", "address": "127.0.0.1:4140", "intercept": "outbound"},
+    {"name": "inbound", "address": "0.0.0.0:4143", "intercept": "inbound"},
+]
+
+
+class Meshed:
+    """A pod with an application and a sidecar, and another one that it calls and is called by."""
+
+    def __init__(self, network: Network, grace_s: float) -> None:
+        self.pod, self.other = network.pod("meshed"), network.pod("other")
+        self.pod.start_witness(APP_PORT)
+        self.other.start_witness(APP_PORT)
+        self.pod.intercept()
+        self.sidecar: ProxyProcess = self.pod.sidecar({"listeners": LISTENERS, "shutdown_grace_s": grace_s})
+
+    def terminate(self) -> float:
+        self.sidecar.signal(signal.SIGTERM)
+        self.sidecar.wait_until(lambda: self.sidecar.get("/ready")[0] == 503, "not ready any more")
+        return time.monotonic()
+
+
+def reaches(asking: Pod, to: Pod) -> bool:
+    with contextlib.suppress(AssertionError):
+        return bool(asking.ask(f"http://{to.ipv4}:{APP_PORT}/")["name"] == to.name)
+    return False
+
+
+@contextlib.contextmanager
+def connected(asking: Pod, to: Pod) -> Iterator[socket.socket]:
+    """A connection of the pod's application, which must not be the proxy's user."""
+    with asking.namespace.place().entered():
+        sock = socket.create_connection((to.ipv4, APP_PORT), timeout=10)
+    with sock:
+        yield sock
+
+
+def ask(sock: socket.socket) -> bytes:
+    sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    return sock.recv(10_000)
+
+
+@pytest.fixture
+def meshed(network: Network) -> Meshed:
+    return Meshed(network, grace_s=30)
+
+
+def test_outbound_goes_on_until_the_application_is_gone(meshed: Meshed) -> None:
+    with connected(meshed.pod, meshed.other) as application:
+        assert b"200" in ask(application)
+        told_s = meshed.terminate()
+        assert reaches(meshed.other, meshed.pod), "a late arrival"
+        assert reaches(meshed.pod, meshed.other)
+        meshed.sidecar.wait_until(lambda: not reaches(meshed.other, meshed.pod), "no more late arrivals", 8)
+        assert time.monotonic() - told_s > LATE_ARRIVALS_S - 1
+        for _ in range(10):
+            assert reaches(meshed.pod, meshed.other), "a shutting down application still makes calls"
+            time.sleep(0.1)
+        assert meshed.sidecar.running
+    assert meshed.sidecar.wait(timeout_s=3) == 0
+
+
+def test_an_application_that_keeps_a_connection_open_has_the_whole_grace_period(network: Network) -> None:
+    """A sidecar that is no init container is told at the same time as its application."""
+    meshed = Meshed(network, grace_s=8)
+    with connected(meshed.pod, meshed.other) as application:
+        assert b"200" in ask(application)
+        told_s = meshed.terminate()
+        assert meshed.sidecar.wait(timeout_s=12) == 0
+        assert time.monotonic() - told_s > 7
+
+
+def test_without_outbound_connections_it_exits_when_late_arrivals_are_over(meshed: Meshed) -> None:
+    told_s = meshed.terminate()
+    assert meshed.sidecar.wait(timeout_s=LATE_ARRIVALS_S + 3) == 0
+    assert time.monotonic() - told_s > LATE_ARRIVALS_S - 1
+
+
+def test_a_relayed_connection_from_outside_runs_until_it_ends(meshed: Meshed) -> None:
+    with connected(meshed.other, meshed.pod) as peer:
+        peer.sendall(b"\x00")  # no HTTP: passed through
+        meshed.sidecar.wait_until(lambda: meshed.sidecar.metric("meshctl_downstream_connections") == 1, "it is relayed")
+        meshed.terminate()
+        time.sleep(LATE_ARRIVALS_S + 1)
+        assert meshed.sidecar.running
+    assert meshed.sidecar.wait(timeout_s=3) == 0

@@ -29,11 +29,13 @@ RUN python3 -m venv --without-pip /opt/demo \
         --constraint deploy/constraints.txt grpcio protobuf
 
 FROM ${BASE} AS demo
+ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="meshctl demo" \
       org.opencontainers.image.description="An emoji voting application on gRPC" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-demo /opt/demo /opt/demo
@@ -44,11 +46,13 @@ USER 65532:65532
 ENTRYPOINT ["/opt/demo/bin/python"]
 
 FROM ${BASE} AS meshctl
+ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="meshctl" \
       org.opencontainers.image.description="A sidecar proxy that balances gRPC call by call on Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 # iptables brings both backends, nft and legacy, for the init container.

@@ -15,7 +15,10 @@ from tests.support.process import ROOT
 
 IMAGES = ("meshctl", "demo")
 COMPILERS = re.compile(r"\b(gcc|g\+\+|cc|clang|make|cython|[\w+.-]+-dev|build-essential)\b", re.IGNORECASE)
-LABELS = {f"org.opencontainers.image.{name}" for name in ("title", "description", "licenses", "version", "revision")}
+LABELS = {
+    f"org.opencontainers.image.{name}"
+    for name in ("title", "description", "licenses", "base.name", "version", "revision")
+}
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(wildcard proxy/dataplane/*.pyx proxy/dataplane/*.pxd)
 
-.PHONY: demo test soak check bench bench-smoke test-asan build format clean help
+.PHONY: demo test soak check bench bench-smoke test-asan image-check build format clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,10 @@ bench-smoke: build ## Run each benchmark for a second; asserts no timing
 
 test-asan: $(VENV)/.ready ## Run the tests on an AddressSanitizer build of the data plane
 	@scripts/test-asan $(VENV)
+
+image-check: build ## Build the images' contents in a bare Debian, run them, show their sizes (root; a few minutes)
+	@command -v debootstrap >/dev/null || apt-get install -y -qq --no-install-recommends debootstrap >/dev/null
+	@$(BIN)/python -m pytest -m image tests/image
 
 clean: ## Remove what was built
 	rm -rf build $(VENV) proxy/dataplane/*.so *.egg-info

@@ -3,7 +3,7 @@
 Owns the listening socket, the paths and their answers, and a bound on how many clients it serves at a time.
 It runs in the event loop that moves the calls, so nothing it does is long. It sees the proxy only as an
 `AdminSource` and knows nothing of how the proxy is wired. It has no authentication: it belongs on loopback,
-or behind something.
+or behind something. Only from loopback can the proxy be stopped.
 """
 
 import asyncio
@@ -80,7 +80,8 @@ class AdminServer:
         await self._server.wait_closed()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer, self._answer, self._timeouts)
+        answer = self._answer if _from_here(writer) else self._answer_afar
+        connection = Connection(reader, writer, answer, self._timeouts)
         if len(self._connections) < MAX_CONNECTIONS:
             serving = connection.serve()
         elif len(self._connections) < MAX_CONNECTIONS + MAX_REFUSALS:
@@ -102,6 +103,12 @@ class AdminServer:
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
         return answer(request)
 
+    def _answer_afar(self, request: Request) -> Response:
+        """For who is not on this machine (in this pod): all may look, but not stop the proxy."""
+        if request.path == "/shutdown":
+            return refusal(HTTPStatus.FORBIDDEN, "only from loopback")
+        return self._answer(request)
+
     def _metrics(self, request: Request) -> Response:
         scrape = self._exposition.scrape(request.fields.get("accept", ""))
         return Response(HTTPStatus.OK, scrape.text, scrape.content_type)
@@ -122,6 +129,11 @@ class AdminServer:
         now_s = self._source.plane.now_s()
         clusters = self._source.plane.clusters
         return {key: _cluster(cluster, now_s) for key, cluster in clusters.items()}
+
+
+def _from_here(writer: asyncio.StreamWriter) -> bool:
+    host = str(writer.get_extra_info("peername")[0]).removeprefix("::ffff:")
+    return host == "::1" or host.startswith("127.")
 
 
 def _listing() -> Iterable[str]:

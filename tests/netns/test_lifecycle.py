@@ -100,3 +100,15 @@ def test_a_relayed_connection_from_outside_runs_until_it_ends(meshed: Meshed) ->
         time.sleep(LATE_ARRIVALS_S + 1)
         assert meshed.sidecar.running
     assert meshed.sidecar.wait(timeout_s=3) == 0
+
+
+def test_only_from_within_the_pod_can_the_sidecar_be_stopped(network: Network) -> None:
+    """Its admin port answers other pods too, where probes and Prometheus come from outside."""
+    pod, other = network.pod("meshed"), network.pod("other")
+    sidecar = pod.sidecar({"listeners": LISTENERS, "admin": {"address": "0.0.0.0:4191"}})
+    status = ["-s", "-o", "/dev/null", "-w", "%{http_code}"]
+    assert other.curl(f"http://{pod.ipv4}:4191/ready", *status) == "200"
+    assert other.curl(f"http://{pod.ipv4}:4191/shutdown", *status, "-X", "POST") == "403"
+    assert sidecar.ready()
+    assert pod.curl("http://127.0.0.1:4191/shutdown", *status, "-X", "POST") == "200"
+    sidecar.wait()

@@ -29,7 +29,7 @@ PATHS = {
     "/ready": ("GET", "200 when calls are welcome, else 503 and the reason"),
     "/endpoints": ("GET", "clusters and their endpoints as the balancers see them now, JSON"),
     "/config": ("GET", "the configuration in force, JSON"),
-    "/shutdown": ("POST", "drain and exit, as SIGTERM does"),
+    "/shutdown": ("POST", "drain and exit, as SIGTERM does; only from loopback"),
 }
 
 

@@ -52,6 +52,7 @@ def test_round_robin_follows_the_weights(tmp_path: Path) -> None:
         config["clusters"][0]["balancer"] = "round_robin"
         config["clusters"][0]["static"]["endpoints"][1]["weight"] = 3
         with start_proxy(config, tmp_path) as proxy:
+            proxy.wait_until(lambda: proxy.metric("meshctl_endpoint_ready") == 2, "connected to both")
             assert answers(proxy.listener("outbound"), 400, 20) == {"light": 100, "heavy": 300}
 
 

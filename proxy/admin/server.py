@@ -2,8 +2,8 @@
 
 Owns the listening socket, the paths and their answers, and a bound on how many clients it serves at a time.
 It runs in the event loop that moves the calls, so nothing it does is long. It sees the proxy only as an
-`AdminSource` and knows nothing of how the proxy is wired. It has no authentication: it belongs on loopback,
-or behind something.
+`AdminSource` and knows nothing of how the proxy is wired. It has no authentication: what it shows anybody sees who
+reaches it, and what stops the proxy it takes from loopback alone.
 """
 
 import asyncio
@@ -80,7 +80,8 @@ class AdminServer:
         await self._server.wait_closed()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = Connection(reader, writer, self._answer, self._timeouts)
+        answer = self._answer if is_local(writer.get_extra_info("peername")) else self._answer_from_afar
+        connection = Connection(reader, writer, answer, self._timeouts)
         if len(self._connections) < MAX_CONNECTIONS:
             serving = connection.serve()
         elif len(self._connections) < MAX_CONNECTIONS + MAX_REFUSALS:
@@ -91,6 +92,11 @@ class AdminServer:
         task = asyncio.ensure_future(serving)
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
+
+    def _answer_from_afar(self, request: Request) -> Response:
+        if request.path == "/shutdown":
+            return refusal(HTTPStatus.FORBIDDEN, "over loopback only")
+        return self._answer(request)
 
     def _answer(self, request: Request) -> Response:
         answer = self._answers.get(request.path)
@@ -122,6 +128,12 @@ class AdminServer:
         now_s = self._source.plane.now_s()
         clusters = self._source.plane.clusters
         return {key: _cluster(cluster, now_s) for key, cluster in clusters.items()}
+
+
+def is_local(peer: tuple[Any, ...] | None) -> bool:
+    """Whether a socket's peer (None when it has gone already) is on this host's loopback."""
+    host: str = peer[0] if peer else ""
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
 
 
 def _listing() -> Iterable[str]:

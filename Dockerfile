@@ -60,6 +60,8 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends iptables libnghttp2-14 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log
 COPY --from=build /opt/meshctl /opt/meshctl
+# What an injected sidecar runs with; the injector sets the rest by environment variables.
+COPY deploy/sidecar.yaml /etc/meshctl/sidecar.yaml
 ENV PATH=/opt/meshctl/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1
 USER 2102:2102

@@ -1,4 +1,4 @@
-"""The command line: `meshctl proxy`, `demo`, `init-iptables`, `await`, `shutdown`, `version`.
+"""The command line: `meshctl proxy`, `demo`, `inject`, `uninject`, `init-iptables`, `await`, `shutdown`, `version`.
 
 Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
 called, so that none pays for another. What the commands do is not known here.
@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from meshctl.init_iptables import init_iptables
+from meshctl.inject import inject, uninject
 from meshctl.lifecycle import await_ready, shutdown
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 
@@ -92,6 +93,8 @@ def demo(keep: bool) -> None:
     sys.exit(run(keep=keep))
 
 
+cli.add_command(inject)
+cli.add_command(uninject)
 cli.add_command(init_iptables)
 cli.add_command(await_ready)
 cli.add_command(shutdown)

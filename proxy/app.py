@@ -173,6 +173,7 @@ class Proxy:
 
     def _apply(self, config: Config) -> None:
         """Make the clusters and routes those of `config`; what did not change is not touched."""
+        logging.getLogger().setLevel(config.log_level.upper())
         wanted = {cluster.name: cluster for cluster in config.clusters}
         for cluster_config in wanted.values():
             self._apply_cluster(cluster_config)

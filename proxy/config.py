@@ -167,6 +167,7 @@ class Config:
 
     admin: AdminConfig = key(section(AdminConfig), default=AdminConfig())
     access_log: AccessLogConfig | None = key(section(AccessLogConfig), default=None)
+    log_level: str = key(choice("debug", "info", "warning", "error"), default="info")
     shutdown_grace_s: float = key(number(0, 86_400), default=30.0)
     limits: LimitsConfig = key(section(LimitsConfig), default=LimitsConfig())
     listeners: tuple[ListenerConfig, ...] = key(items(section(ListenerConfig), at_least=1))

@@ -1,7 +1,8 @@
 """Environment variables that override keys of the configuration file.
 
-Only single values of the whole proxy can be overridden, such as an injector sets for a pod: the variable is
-`MESHCTL_` and the key's path in capitals (`limits.header_timeout_s`: `MESHCTL_LIMITS_HEADER_TIMEOUT_S`).
+Only values of the whole proxy can be overridden, such as an injector sets for a pod: the variable is `MESHCTL_`
+and the key's path in capitals (`limits.header_timeout_s`: `MESHCTL_LIMITS_HEADER_TIMEOUT_S`). OPAQUE_PORTS is the
+one that goes to many places: to every listener that may have the key.
 Other variables are left alone even if they begin alike, since Kubernetes sets `MESHCTL_PORT` and the like in
 every pod next to a Service called "meshctl". An empty variable counts as not set.
 """
@@ -12,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_TEXTS: Final = ("admin.address", "access_log.path")
+OPAQUE_PORTS: Final = "listeners[].opaque_ports"
+
+_TEXTS: Final = ("admin.address", "access_log.path", "log_level")
 _NUMBERS: Final = (
     "shutdown_grace_s",
     "limits.max_header_fields",
@@ -22,7 +25,9 @@ _NUMBERS: Final = (
     "limits.detect_timeout_s",
 )
 
-VARIABLES: Final = {"MESHCTL_" + path.upper().replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS)}
+VARIABLES: Final = {
+    "MESHCTL_" + path.upper().replace("[]", "").replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS, OPAQUE_PORTS)
+}
 """Environment variable -> path of the key it overrides."""
 
 
@@ -31,13 +36,13 @@ class Override:
     """A value from the environment and the variable it came from."""
 
     variable: str
-    value: str | int | float
+    value: str | int | float | list[str | int | float]
 
 
 def present(environment: Mapping[str, str]) -> dict[str, Override]:
     """The overrides an environment holds, by key path."""
     return {
-        path: Override(variable, _number(text) if path in _NUMBERS else text)
+        path: Override(variable, _value(path, text))
         for variable, path in VARIABLES.items()
         if (text := environment.get(variable, ""))
     }
@@ -46,8 +51,23 @@ def present(environment: Mapping[str, str]) -> dict[str, Override]:
 def applied(tree: object, overrides: Mapping[str, Override]) -> object:
     """A copy of a file's plain data with the overrides in it; what is no mapping stays as it is."""
     for path, override in overrides.items():
-        tree = _with(tree, path.split("."), override.value)
+        if path == OPAQUE_PORTS:
+            tree = _with_opaque_ports(tree, override.value)
+        else:
+            tree = _with(tree, path.split("."), override.value)
     return tree
+
+
+def _with_opaque_ports(tree: object, ports: object) -> object:
+    """With the ports at each listener that looks at redirected connections; at any other they would be an error."""
+    listeners = tree.get("listeners") if isinstance(tree, dict) else None
+    if not isinstance(tree, dict) or not isinstance(listeners, list):
+        return tree
+    return {**tree, "listeners": [{**each, "opaque_ports": ports} if _looks(each) else each for each in listeners]}
+
+
+def _looks(listener: object) -> bool:
+    return isinstance(listener, dict) and "intercept" in listener and listener.get("protocol", "detect") == "detect"
 
 
 def _with(tree: object, path: list[str], value: object) -> object:
@@ -57,6 +77,12 @@ def _with(tree: object, path: list[str], value: object) -> object:
         return tree
     inner = tree or {}
     return {**inner, path[0]: _with(inner.get(path[0]), path[1:], value)}
+
+
+def _value(path: str, text: str) -> str | int | float | list[str | int | float]:
+    if path == OPAQUE_PORTS:
+        return [_number(item.strip()) for item in text.split(",")]
+    return _number(text) if path in _NUMBERS else text
 
 
 def _number(text: str) -> int | float | str:

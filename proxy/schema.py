@@ -19,6 +19,7 @@ T = TypeVar("T")
 Check = Callable[[object, str, "Errors"], Any]
 """Takes a value, its key path and where to put errors; gives the value for the field, or INVALID."""
 
+_INDEX: Final = re.compile(r"\[[0-9]+\]")
 _PLAIN_NAME: Final = re.compile(r"[\w.-]{1,100}").fullmatch
 
 Problem = tuple[str, str]
@@ -29,12 +30,12 @@ class Errors:
     """The errors found so far, one line each: `key.path: what is wrong and what to do`."""
 
     def __init__(self, origins: dict[str, str] | None = None) -> None:
-        """`origins` names, by key path, where a value came from if not from the file."""
+        """`origins` names, by key path (`[]` for any index), where a value came from if not from the file."""
         self.lines: list[str] = []
         self._origins = origins or {}
 
     def add(self, path: str, message: str) -> None:
-        origin = self._origins.get(path)
+        origin = self._origins.get(_INDEX.sub("[]", path).removesuffix("[]"))
         self.lines.append(f"{path or 'file'}: {message}{f' (from {origin})' if origin else ''}")
 
 

@@ -2,8 +2,8 @@
 
 Owns the listening socket, the paths and their answers, and a bound on how many clients it serves at a time.
 It runs in the event loop that moves the calls, so nothing it does is long. It sees the proxy only as an
-`AdminSource` and knows nothing of how the proxy is wired. It has no authentication: it belongs on loopback,
-or behind something. Only from loopback can the proxy be stopped.
+`AdminSource` and knows nothing of how the proxy is wired. It has no authentication: what it shows anybody sees who
+reaches it, and what stops the proxy it takes from loopback alone.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ class AdminServer:
         await self._server.wait_closed()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = self._answer if _from_here(writer) else self._answer_afar
+        answer = self._answer if is_local(writer.get_extra_info("peername")) else self._answer_from_afar
         connection = Connection(reader, writer, answer, self._timeouts)
         if len(self._connections) < MAX_CONNECTIONS:
             serving = connection.serve()
@@ -93,6 +93,11 @@ class AdminServer:
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
 
+    def _answer_from_afar(self, request: Request) -> Response:
+        if request.path == "/shutdown":
+            return refusal(HTTPStatus.FORBIDDEN, "over loopback only")
+        return self._answer(request)
+
     def _answer(self, request: Request) -> Response:
         answer = self._answers.get(request.path)
         if answer is None:
@@ -102,12 +107,6 @@ class AdminServer:
         if request.method not in allowed:
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
         return answer(request)
-
-    def _answer_afar(self, request: Request) -> Response:
-        """For who is not on this machine (in this pod): all may look, but not stop the proxy."""
-        if request.path == "/shutdown":
-            return refusal(HTTPStatus.FORBIDDEN, "only from loopback")
-        return self._answer(request)
 
     def _metrics(self, request: Request) -> Response:
         scrape = self._exposition.scrape(request.fields.get("accept", ""))
@@ -131,9 +130,10 @@ class AdminServer:
         return {key: _cluster(cluster, now_s) for key, cluster in clusters.items()}
 
 
-def _from_here(writer: asyncio.StreamWriter) -> bool:
-    host = str(writer.get_extra_info("peername")[0]).removeprefix("::ffff:")
-    return host == "::1" or host.startswith("127.")
+def is_local(peer: tuple[Any, ...] | None) -> bool:
+    """Whether a socket's peer (None when it has gone already) is on this host's loopback."""
+    host: str = peer[0] if peer else ""
+    return host == "::1" or host.removeprefix("::ffff:").startswith("127.")
 
 
 def _listing() -> Iterable[str]:

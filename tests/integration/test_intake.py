@@ -18,6 +18,7 @@ from proxy.config import ListenerConfig
 from proxy.dataplane import Cluster, DataPlane, Router
 from proxy.discovery import EndpointAddress
 from proxy.net.dialer import Dialer
+from proxy.net.gate import Gate
 from proxy.net.intake import Intake
 
 PATIENCE_S = 20
@@ -88,7 +89,11 @@ async def stage(serve: Serve | None, detect_timeout_s: float = 10.0, tcp_route: 
 
     config = ListenerConfig(name="l", address=SocketAddress("127.0.0.1", 0), protocol="detect", opaque_ports=())
     router = Router(plane, resolve)
-    intake = Intake(config, router, lambda *_: False, detect_timeout_s=detect_timeout_s, own_ports=lambda: ())
+    gate = Gate(1000, lambda _: None)
+    intake = Intake(
+        config, router, lambda *_: False, detect_timeout_s=detect_timeout_s, own_ports=lambda: (), gate=gate
+    )
+    plane.on_disconnect = gate.leave
     listener = await asyncio.get_running_loop().create_server(intake.protocol, "127.0.0.1", 0)
     try:
         yield Stage(plane, intake, listener.sockets[0].getsockname()[1], seen, ends)

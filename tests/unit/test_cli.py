@@ -128,8 +128,8 @@ def test_wrong_usage_exits_with_2_and_says_where_help_is(arguments: list[str]) -
 
 
 def test_every_command_explains_itself() -> None:
-    assert set(cli.commands) == {"proxy", "demo", "init-iptables", "await", "shutdown", "version"}
-    for command in ([], ["proxy"], ["demo"], ["init-iptables"], ["await"], ["shutdown"]):
+    assert set(cli.commands) == {"proxy", "demo", "inject", "uninject", "init-iptables", "await", "shutdown", "version"}
+    for command in ([], ["proxy"], ["demo"], ["inject"], ["uninject"], ["init-iptables"], ["await"], ["shutdown"]):
         for option in ("--help", "-h"):
             shown = CliRunner().invoke(cli, [*command, option])
             assert shown.exit_code == 0
@@ -166,7 +166,7 @@ def test_help_and_check_import_neither_the_data_plane_nor_the_demo() -> None:
         "import sys\n"
         "from meshctl.__main__ import cli\n"
         "cli(sys.argv[1:], standalone_mode=False)\n"
-        "costly = {'proxy.app', 'proxy.dataplane', 'meshctl.demo', 'grpc', 'rich', 'dns'}\n"
+        "costly = {'proxy.app', 'proxy.dataplane', 'meshctl.demo', 'grpc', 'rich', 'dns', 'ruamel'}\n"
         "assert not costly & set(sys.modules), costly & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program, "--help"], cwd=ROOT, check=True, capture_output=True)

@@ -248,15 +248,39 @@ def test_the_environment_overrides_single_values() -> None:
         "MESHCTL_LIMITS_MAX_CONCURRENT_STREAMS": "30",
         "MESHCTL_LIMITS_HEADER_TIMEOUT_S": "4",
         "MESHCTL_LIMITS_DETECT_TIMEOUT_S": "5",
+        "MESHCTL_LOG_LEVEL": "warning",
     }
-    assert set(environment) == set(overrides.VARIABLES)
+    assert {*environment, "MESHCTL_LISTENERS_OPAQUE_PORTS"} == set(overrides.VARIABLES)
     for content in (SMALL, LARGE):
         config = parse(content, environment)
         assert str(config.admin.address) == "0.0.0.0:9990"
         assert config.access_log is not None
         assert config.access_log.path == "/var/log/access.json"
         assert config.shutdown_grace_s == 2.5
+        assert config.log_level == "warning"
         assert dataclasses.astuple(config.limits) == (20, 2048, 30, 4, 5)
+
+
+def test_opaque_ports_of_the_environment_go_to_the_listeners_that_look() -> None:
+    content = """
+listeners:
+  - {name: a, address: "127.0.0.1:1", intercept: outbound, opaque_ports: [25]}
+  - {name: b, address: "127.0.0.1:2", intercept: inbound, protocol: detect}
+  - {name: c, address: "127.0.0.1:3", intercept: inbound, protocol: tcp}
+  - {name: d, address: "127.0.0.1:4"}
+clusters: [{name: x, static: {endpoints: []}}]
+routes: [{cluster: x}]
+"""
+    config = parse(content, {"MESHCTL_LISTENERS_OPAQUE_PORTS": "5432, 9000-9100"})
+    opaque = [[ports.plain() for ports in listener.opaque_ports] for listener in config.listeners]
+    assert opaque == [[5432, "9000-9100"], [5432, "9000-9100"], [], []]
+
+
+def test_a_wrong_opaque_port_of_the_environment_is_named_beside_its_variable() -> None:
+    content = 'listeners: [{name: a, address: "127.0.0.1:1", intercept: outbound}]'
+    (error,) = errors_of(content, {"MESHCTL_LISTENERS_OPAQUE_PORTS": "25,smtp"})
+    assert error.startswith("listeners[0].opaque_ports[1]: must be a port from 1 to 65535")
+    assert error.endswith("(from MESHCTL_LISTENERS_OPAQUE_PORTS)")
 
 
 def test_empty_and_unknown_variables_change_nothing() -> None:

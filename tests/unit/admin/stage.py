@@ -60,9 +60,11 @@ def admin_server(source: Source, timeouts: Timeouts | None = None) -> AdminServe
 
 
 @contextlib.asynccontextmanager
-async def serving(source: Source, timeouts: Timeouts | None = None) -> AsyncIterator[AdminServer]:
+async def serving(
+    source: Source, timeouts: Timeouts | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[AdminServer]:
     server = admin_server(source, timeouts)
-    await server.start("127.0.0.1", 0)
+    await server.start(host, 0)
     try:
         yield server
     finally:

@@ -1,11 +1,14 @@
 """What each path of the admin server answers."""
 
+import asyncio
 import json
+import socket
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.unit.admin.stage import Source, ask, large_plane, serving
+from proxy.admin.server import is_local
+from tests.unit.admin.stage import Source, answers, ask, large_plane, serving
 
 
 def test_live(run):
@@ -132,6 +135,55 @@ def test_shutdown_only_by_post_and_never_from_a_web_page(run):
             assert source.shutdowns == 0
 
     run(scenario())
+
+
+def test_shutdown_is_refused_from_afar(run):
+    async def scenario():
+        source = Source()
+        async with serving(source, host="0.0.0.0") as server:
+            port = server.address.rpartition(":")[2]
+            assert (await ask_at(own_address(), port, "GET", "/live")).status == 200
+            refused = await ask_at(own_address(), port, "POST", "/shutdown")
+            assert (refused.status, refused.text) == (403, "over loopback only\n")
+            assert source.shutdowns == 0
+            assert (await ask_at("127.0.0.1", port, "POST", "/shutdown")).status == 200
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.1.2.3", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("10.127.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("fe80::1%eth0", False),
+    ],
+)
+def test_what_counts_as_loopback(host, local):
+    assert is_local((host, 1)) is local
+    assert not is_local(None)
+
+
+async def ask_at(host, port, method, path):
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    received = await reader.read()
+    writer.close()
+    return answers(received)[0]
+
+
+def own_address():
+    """An address of this host that is not on loopback. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this host has loopback only")
+        return sock.getsockname()[0]
 
 
 def test_unknown_paths_and_methods(run):

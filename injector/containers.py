@@ -1,0 +1,140 @@
+"""The two containers that injection adds to a pod: one that sets the rules of interception, and the sidecar.
+
+Plain data in the shape of the Kubernetes API (core/v1 Container). Commands are lists of words: no shell sees them.
+The sidecar's configuration is the image's own file, SIDECAR_CONFIG (deploy/sidecar.yaml), and what differs from pod to
+pod comes as `MESHCTL_` variables (docs/configuration.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from injector.settings import INIT, PORTS, SIDECAR, VOLUME, Settings, listed
+
+SIDECAR_CONFIG: Final = "/etc/meshctl/sidecar.yaml"
+ADMIN_PORT_NAME: Final = "meshctl-admin"
+
+START_EVERY_S: Final = 1
+START_WITHIN_S: Final = 120
+
+_ABOUT_THE_POD: Final = {
+    "MESHCTL_POD_NAME": "metadata.name",
+    "MESHCTL_POD_NAMESPACE": "metadata.namespace",
+    "MESHCTL_POD_UID": "metadata.uid",
+    "MESHCTL_POD_IP": "status.podIP",
+    "MESHCTL_NODE_NAME": "spec.nodeName",
+}
+
+Container = dict[str, Any]
+
+
+def init_container(settings: Settings) -> Container:
+    """Sets the rules and ends. Root with two capabilities, and nothing else."""
+    skips = {
+        "--skip-inbound-ports": settings.skip_inbound_ports,
+        "--skip-outbound-ports": settings.skip_outbound_ports,
+    }
+    ports = {
+        "--inbound-port": PORTS.inbound_port,
+        "--outbound-port": PORTS.outbound_port,
+        "--admin-port": PORTS.admin_port,
+        "--proxy-uid": PORTS.proxy_uid,
+    }
+    return {
+        "name": INIT,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["meshctl", "init-iptables"],
+        "args": [
+            *(f"{option}={number}" for option, number in ports.items()),
+            *(f"{option}={listed(ranges)}" for option, ranges in skips.items() if ranges),
+        ],
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": False,
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "96Mi"},
+        },
+        # iptables' legacy backend takes its lock in /run.
+        "volumeMounts": [{"name": VOLUME, "mountPath": "/run"}],
+    }
+
+
+def run_volume() -> dict[str, Any]:
+    """The one place where the init container may write."""
+    return {"name": VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
+
+
+def sidecar(settings: Settings, grace_s: int) -> Container:
+    """The proxy. Native: an init container that goes on running, so that all containers after it find it ready."""
+    return {
+        "name": SIDECAR,
+        "image": settings.image,
+        "imagePullPolicy": "IfNotPresent",
+        **({"restartPolicy": "Always"} if settings.native_sidecar else {}),
+        # Not `meshctl proxy`: without the command line's imports it needs 1.5 MB less, in every pod.
+        "command": ["python3", "-m", "proxy"],
+        "args": ["--config", SIDECAR_CONFIG],
+        "env": [*_variables(settings, grace_s), *map(_from_pod, _ABOUT_THE_POD.items())],
+        "ports": [{"name": ADMIN_PORT_NAME, "containerPort": PORTS.admin_port, "protocol": "TCP"}],
+        "securityContext": {
+            "runAsUser": PORTS.proxy_uid,
+            "runAsGroup": PORTS.proxy_uid,
+            "runAsNonRoot": True,
+            "privileged": False,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "resources": _resources(settings),
+        "startupProbe": _probe("/ready", START_EVERY_S, failures=START_WITHIN_S // START_EVERY_S),
+        "readinessProbe": _probe("/ready", 5, failures=3),
+        "livenessProbe": _probe("/live", 10, failures=3),
+        # Containers start in order, each after the hook of the one before: the application finds a ready proxy.
+        **(
+            {} if settings.native_sidecar else {"lifecycle": {"postStart": {"exec": {"command": ["meshctl", "await"]}}}}
+        ),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+
+
+def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
+    values = {
+        # On all addresses, as the kubelet and Prometheus ask from outside the pod.
+        "MESHCTL_ADMIN_ADDRESS": f"0.0.0.0:{PORTS.admin_port}",
+        "MESHCTL_SHUTDOWN_GRACE_S": str(grace_s),
+        "MESHCTL_LOG_LEVEL": settings.log_level,
+        "MESHCTL_ACCESS_LOG_PATH": "-" if settings.access_log else "",
+        "MESHCTL_LISTENERS_OPAQUE_PORTS": listed(settings.opaque_ports or ()),
+    }
+    return [{"name": name, "value": value} for name, value in values.items() if value]
+
+
+def _from_pod(item: tuple[str, str]) -> dict[str, Any]:
+    name, path = item
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _resources(settings: Settings) -> dict[str, Any]:
+    limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
+    given = {name: value for name, value in limits.items() if value}
+    requests = {"cpu": settings.cpu_request, "memory": settings.memory_request}
+    return {"requests": requests, "limits": given} if given else {"requests": requests}
+
+
+def _probe(path: str, every_s: int, *, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": PORTS.admin_port, "scheme": "HTTP"},
+        "periodSeconds": every_s,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-_TEXTS: Final = ("admin.address", "access_log.path")
+_TEXTS: Final = ("admin.address", "access_log.path", "kubernetes.zone")
 _NUMBERS: Final = (
     "shutdown_grace_s",
     "limits.max_header_fields",

@@ -32,6 +32,8 @@ class KubernetesServer:
         self.tokens: list[str] = []
         self.refuse_lists: int | None = None  # with this status
         self.refuse_watches: int | None = None
+        self.retry_after: str | None = None  # said with a refusal
+        self.close_watches = False  # each watch ends as soon as it has begun
         self.token: str | None = None  # the one that is accepted; None: all
         self.silent = False  # accepts requests, and never answers
         self._objects: dict[str, dict[tuple[str, str], Object]] = {SERVICES: {}, SLICES: {}}
@@ -155,7 +157,10 @@ class KubernetesServer:
             return _status(401, "Unauthorized")
         refusal = self.refuse_watches if watching else self.refuse_lists
         if refusal is not None:
-            return _status(refusal, "refused by the test")
+            answer = _status(refusal, "refused by the test")
+            if self.retry_after is not None:
+                answer.headers["Retry-After"] = self.retry_after
+            return answer
         selected = _selector(request.path, query)
         return await self._watch(request, kind, selected) if watching else self._list(kind, query, selected)
 
@@ -173,6 +178,8 @@ class KubernetesServer:
             return _status(410, "too old resource version")
         response = web.StreamResponse()
         await response.prepare(request)
+        if self.close_watches:
+            return response
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         for version, event, item in self._events[kind]:
             if version > since and selected(item):

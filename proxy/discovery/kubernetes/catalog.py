@@ -25,6 +25,10 @@ Topic = Key | str
 """What a change is about: a Service's key, or an IP address."""
 
 
+Known = dict[tuple[str, int, str], EndpointAddress]
+"""Endpoints by what makes them the same in two updates, in that order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a name leads to. `service` is empty for a single pod; `protocol` is http2, http1, tcp or detect."""
@@ -40,7 +44,7 @@ class Subscription:
     def __init__(self, catalog: Catalog, name: Name, zone: str, on_change: Callable[[], None]) -> None:
         self._catalog = catalog
         self._zone = zone
-        self._said: frozenset[EndpointAddress] | None = None  # None: that there is nothing, or nothing yet
+        self._said: Known | None = None  # None: that there is nothing, or nothing yet
         self._spoke = False
         self.name = name
         self.on_change = on_change
@@ -53,14 +57,15 @@ class Subscription:
             return ()
         before, spoke, self._spoke = self._said, self._spoke, True
         target = self._catalog.find(self.name, self._zone)
-        now = self._said = None if target is None else frozenset(member.address for member in target.members)
+        now = self._said = None if target is None else _known(target.members)
         if now is None:
             return () if spoke and before is None else (DoesNotExist(),)
         if before is None:
-            return (Reset(_ordered(now)),)
+            return (Reset(tuple(now.values())),)
         # What is new comes first: a Service whose pods are all replaced is never without endpoints.
-        added, removed = now - before, before - now
-        return (*((Add(_ordered(added)),) if added else ()), *((Remove(_ordered(removed)),) if removed else ()))
+        added = tuple(each for identity, each in now.items() if identity not in before)
+        removed = tuple(each for identity, each in before.items() if identity not in now)
+        return (*((Add(added),) if added else ()), *((Remove(removed),) if removed else ()))
 
     def close(self) -> None:
         """The end: it is told of nothing any more."""
@@ -245,5 +250,6 @@ def _reindex(index: dict[str, set[Key]], key: Key, old: Iterable[str], new: Iter
     return before | now
 
 
-def _ordered(addresses: Iterable[EndpointAddress]) -> tuple[EndpointAddress, ...]:
-    return tuple(sorted(addresses, key=lambda each: (each.host, each.port, each.uid)))
+def _known(members: Iterable[Member]) -> Known:
+    ordered = sorted((member.address for member in members), key=lambda each: each.identity)
+    return {each.identity: each for each in ordered}

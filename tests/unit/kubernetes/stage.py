@@ -1,5 +1,8 @@
-"""A catalog filled with the API's JSON, and a reader that keeps what its updates amount to."""
+"""A catalog filled with the API's JSON, a reader that keeps what its updates amount to, and waiting."""
 
+import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 from proxy.discovery import Add, DoesNotExist, EndpointAddress, EndpointUpdate, Remove, Reset
@@ -71,3 +74,11 @@ class Reader:
                 case DoesNotExist():
                     self.endpoints = None
         return updates
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Polls until it is true; AssertionError after `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "not within reasonable time"
+        await asyncio.sleep(0.01)

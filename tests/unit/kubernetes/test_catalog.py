@@ -72,6 +72,15 @@ def test_another_pod_with_the_same_address_is_another_endpoint() -> None:
     assert reader.take() == (Add((new,)), Remove((old,)))
 
 
+def test_an_endpoint_that_only_gets_another_name_is_not_removed() -> None:
+    """A cluster knows endpoints by address, port and uid: to remove one by them would remove the one added before."""
+    catalog = filled(service(), endpoint_slice("a", endpoint("10.1.0.1", "v-1", uid="")))
+    reader = Reader(catalog, VOTING)
+    reader.take()
+    put(catalog, endpoint_slice("a", endpoint("10.1.0.1", "v-2", uid="")))
+    assert reader.take() == ()
+
+
 def test_a_reader_is_not_told_of_what_it_did_not_ask_for() -> None:
     catalog = filled(service(), pods("a", 1))
     reader = Reader(catalog, VOTING)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from proxy.discovery.kubernetes.resolver import KubernetesResolver
 from proxy.discovery.kubernetes.source import keep
 from tests.support.kubernetes_objects import Object, endpoint, endpoint_slice, service
 from tests.support.kubernetes_server import SERVICES, SLICES, KubernetesServer
+from tests.unit.kubernetes.stage import until
 
 SOON_S = 10.0
 
@@ -80,15 +80,6 @@ async def following(server: KubernetesServer, directory: Path, port: int | str =
         yield updates
     finally:
         await updates.close()
-
-
-async def until(condition: object) -> None:
-    """Polls a function until it is true."""
-    assert callable(condition)
-    deadline_s = time.monotonic() + SOON_S
-    while not condition():
-        assert time.monotonic() < deadline_s, "not within reasonable time"
-        await asyncio.sleep(0.01)
 
 
 async def watched(server: KubernetesServer) -> None:

@@ -318,3 +318,41 @@ async def test_many_objects_of_the_cluster_or_some_namespaces(
     keeping.cancel()
     await asyncio.wait({keeping})
     await connection.close()
+
+
+@pytest.mark.asyncio
+async def test_what_follows_a_change_closely_is_one_update_with_it(server: KubernetesServer, tmp_path: Path) -> None:
+    server.put(service(), pods("a", 1))
+    settling, settled = asyncio.Event(), asyncio.Event()
+    settled.set()
+
+    async def settle(_: float) -> None:
+        settling.set()
+        await settled.wait()
+
+    config = KubernetesConfig(kubeconfig=str(server.kubeconfig(tmp_path)))
+    wanted = KubernetesServiceConfig(service="voting", namespace="emojivote", port=8080)
+    updates = Updates(KubernetesResolver(wanted, config, sleep=settle))
+    assert await updates.next() == Reset((pod(1),))
+    await watched(server)
+    assert await updates.silent_for(0.05)
+    settling.clear()
+    settled.clear()
+    server.put(pods("a", 1, 2))
+    await asyncio.wait_for(settling.wait(), SOON_S)
+    server.put(pods("b", 3))
+    assert await updates.silent_for(0.2)
+    settled.set()
+    assert await updates.next() == Add((pod(2), pod(3)))
+    await updates.close()
+
+
+@pytest.mark.asyncio
+async def test_the_configured_zone_is_the_one_that_hints_are_read_for(server: KubernetesServer, tmp_path: Path) -> None:
+    here, there = endpoint("10.1.0.1", "v-1", zones=["a"]), endpoint("10.1.0.2", "v-2", zones=["b"])
+    server.put(service(), endpoint_slice("a", here, there))
+    config = KubernetesConfig(kubeconfig=str(server.kubeconfig(tmp_path)), zone="b")
+    wanted = KubernetesServiceConfig(service="voting", namespace="emojivote", port=8080)
+    updates = Updates(KubernetesResolver(wanted, config))
+    assert await updates.next() == Reset((pod(2),))
+    await updates.close()

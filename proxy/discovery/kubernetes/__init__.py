@@ -9,5 +9,5 @@
     resolver.py   one configured cluster
 
 `records`, `names`, `merge` and `catalog` are pure: no I/O and no event loop. Imported only where a cluster has
-`kubernetes` as its source: the client costs tens of megabytes.
+`kubernetes` as its source: the client costs 13 MB even without its models.
 """

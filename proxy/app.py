@@ -53,6 +53,7 @@ class Proxy:
         self._path = path
         self._seen = seen
         self._config = config
+        self._kubernetes = config.kubernetes
         limits = config.limits
         self.plane = DataPlane(
             asyncio.get_running_loop(),
@@ -194,7 +195,7 @@ class Proxy:
             lanes = self._clusters[config.name] = Lanes(self.plane, config)
         elif old != config:
             lanes.configure(config)
-        if old is None or (old.static, old.dns) != (config.static, config.dns):
+        if old is None or old.source != config.source:
             if old is not None:
                 self._resolving[config.name].cancel()
             task = asyncio.get_running_loop().create_task(self._resolve(config, lanes))
@@ -224,7 +225,7 @@ class Proxy:
         """Carry one resolver's updates to its cluster."""
         while True:
             try:
-                async for update in make_resolver(config).updates():
+                async for update in make_resolver(config, self._kubernetes).updates():
                     lanes.update(update)
             except Exception:
                 # A fault of ours: the endpoints stay as they are, and discovery begins anew.
@@ -267,6 +268,7 @@ class Proxy:
         waiting = [f"listeners: {a.name}" for a in config.listeners if old.get(a.name, a) != a]
         waiting += ["admin"] if self._config.admin != config.admin else []
         waiting += ["limits"] if self._config.limits != config.limits else []
+        waiting += ["kubernetes"] if self._config.kubernetes != config.kubernetes else []
         for what in waiting:
             log.warning("configuration: a change of %s takes effect at the next start", what)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from proxy import overrides, yamltree
 from proxy.address import SocketAddress, address, dns_name, entry_name
+from proxy.config_kubernetes import KubernetesConfig, KubernetesServiceConfig
 from proxy.config_listeners import ListenerConfig, listener_problems
 from proxy.config_routes import MatchConfig, RouteConfig, route_problems
 from proxy.schema import (
@@ -44,6 +45,8 @@ __all__ = [
     "ConfigError",
     "DnsConfig",
     "EwmaConfig",
+    "KubernetesConfig",
+    "KubernetesServiceConfig",
     "LimitsConfig",
     "ListenerConfig",
     "MatchConfig",
@@ -141,7 +144,7 @@ class DnsConfig:
 
 @record
 class ClusterConfig:
-    """A service's endpoints, how one is picked and how it is connected to; `static` or `dns` is set."""
+    """A service's endpoints, how one is picked and how it is connected to; one of the sources is set."""
 
     name: str = key(entry_name)
     protocol: str = key(choice("http2", "detect", "tcp"), default="http2")
@@ -153,12 +156,20 @@ class ClusterConfig:
     ewma: EwmaConfig = key(section(EwmaConfig), default=EwmaConfig())
     static: StaticConfig | None = key(section(StaticConfig), default=None)
     dns: DnsConfig | None = key(section(DnsConfig), default=None)
+    kubernetes: KubernetesServiceConfig | None = key(section(KubernetesServiceConfig), default=None)
+
+    @property
+    def source(self) -> StaticConfig | DnsConfig | KubernetesServiceConfig | None:
+        """Where its endpoints come from."""
+        return self.static or self.dns or self.kubernetes
 
     def problems(self) -> Iterator[Problem]:
-        if self.static is None and self.dns is None:
-            yield "", "has no source of endpoints; add `static` or `dns`"
-        if self.static is not None and self.dns is not None:
-            yield "", "has both `static` and `dns`; keep one of them"
+        given = [name for name in ("static", "dns", "kubernetes") if getattr(self, name) is not None]
+        if not given:
+            yield "", "has no source of endpoints; add `static`, `dns` or `kubernetes`"
+        if len(given) > 1:
+            named = " and ".join(f"`{name}`" for name in given)
+            yield "", f"has {'both ' if len(given) == 2 else ''}{named}; keep one of them"
 
 
 @record
@@ -170,6 +181,7 @@ class Config:
     log_level: str = key(choice("debug", "info", "warning", "error"), default="info")
     shutdown_grace_s: float = key(number(0, 86_400), default=30.0)
     limits: LimitsConfig = key(section(LimitsConfig), default=LimitsConfig())
+    kubernetes: KubernetesConfig = key(section(KubernetesConfig), default=KubernetesConfig())
     listeners: tuple[ListenerConfig, ...] = key(items(section(ListenerConfig), at_least=1))
     clusters: tuple[ClusterConfig, ...] = key(items(section(ClusterConfig)), default=())
     routes: tuple[RouteConfig, ...] = key(items(section(RouteConfig)), default=())

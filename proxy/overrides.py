@@ -15,7 +15,7 @@ from typing import Final
 
 OPAQUE_PORTS: Final = "listeners[].opaque_ports"
 
-_TEXTS: Final = ("admin.address", "access_log.path", "log_level")
+_TEXTS: Final = ("admin.address", "access_log.path", "log_level", "kubernetes.zone")
 _NUMBERS: Final = (
     "shutdown_grace_s",
     "limits.max_header_fields",

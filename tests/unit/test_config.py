@@ -242,6 +242,7 @@ def test_the_environment_overrides_single_values() -> None:
     environment = {
         "MESHCTL_ADMIN_ADDRESS": "0.0.0.0:9990",
         "MESHCTL_ACCESS_LOG_PATH": "/var/log/access.json",
+        "MESHCTL_KUBERNETES_ZONE": "eu-1a",
         "MESHCTL_SHUTDOWN_GRACE_S": "2.5",
         "MESHCTL_LIMITS_MAX_HEADER_FIELDS": "20",
         "MESHCTL_LIMITS_MAX_HEADER_LIST_BYTES": "2048",

@@ -44,9 +44,10 @@ def test_identity_leaves_out_what_may_change_of_one_pod() -> None:
     assert first.identity != EndpointAddress("10.0.0.1", 80, weight=1, pod="a", uid="2").identity
 
 
-def test_a_configuration_without_dns_does_not_import_dnspython() -> None:
+def test_a_source_is_imported_only_where_a_cluster_uses_it() -> None:
     program = """
 import sys
+import proxy.app
 from proxy.config import parse
 from proxy.discovery import make_resolver
 config = parse('''
@@ -54,11 +55,20 @@ listeners: [{name: a, address: "[::1]:1"}]
 clusters:
   - {name: c, static: {endpoints: []}}
   - {name: d, dns: {name: x.test, port: 1}}
+  - {name: k, kubernetes: {service: x, namespace: y, port: 1}}
 routes: [{cluster: c}]
 ''')
 make_resolver(config.clusters[0])
 assert "dns" not in sys.modules
 make_resolver(config.clusters[1])
 assert "dns" in sys.modules
+assert not {"aiohttp", "kubernetes_asyncio", "proxy.discovery.kubernetes"} & set(sys.modules)
+make_resolver(config.clusters[2])
+assert "aiohttp" in sys.modules
+from proxy.discovery.kubernetes.client import parts
+assert parts().Configuration.__module__ == "kubernetes_asyncio.client.configuration"
+assert not [name for name in sys.modules if name.startswith("kubernetes_asyncio")], "its models cost 39 MB"
+import kubernetes_asyncio.client
+assert kubernetes_asyncio.client.CoreV1Api, "whoever imports it later has it whole"
 """
     subprocess.run([sys.executable, "-c", program], check=True)

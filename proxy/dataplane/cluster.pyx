@@ -8,7 +8,6 @@ weighted random. Endpoints of unequal weight are drawn in proportion to it.
 """
 
 from collections import deque
-from statistics import median
 
 from libc.stdint cimport uint64_t
 
@@ -384,3 +383,12 @@ def smooth_turns(endpoints, weights):
         current[best] -= total
         turns.append(endpoints[best])
     return turns
+
+
+cdef double median(list values) except? -1:
+    """Of at least one. (`statistics` would cost each sidecar a megabyte.)"""
+    cdef list ordered = sorted(values)
+    cdef Py_ssize_t middle = len(ordered) // 2
+    if len(ordered) % 2:
+        return ordered[middle]
+    return (<double> ordered[middle - 1] + <double> ordered[middle]) / 2

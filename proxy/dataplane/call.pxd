@@ -40,6 +40,8 @@ cdef class Call(Waiter):
     cdef void leave_endpoint(self) noexcept
     cdef int dial_for(self, Endpoint endpoint) except -1
     cdef int connect_failed(self, str why) except -1
+    cdef int attempt(self, Endpoint exclude) except -1
+    cdef int fail(self, Flag flag, bytes why) except -1
     cdef void observe(self, bint failed, double at) noexcept
     cdef int finish(self) except -1
     cdef str protocol(self)

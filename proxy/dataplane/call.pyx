@@ -13,7 +13,7 @@ from proxy.dataplane.failure import CLASSIFICATIONS, FLAGS
 
 from proxy.dataplane.bytequeue cimport queue_release
 from proxy.dataplane.endpoint cimport Endpoint
-from proxy.dataplane.failure cimport FAILURE
+from proxy.dataplane.failure cimport CONNECT_FAILED, FAILURE, RETRIED, Flag
 from proxy.dataplane.route cimport Origin, Router
 from proxy.dataplane.stats cimport CallStats
 from proxy.dataplane.stats cimport observe as observe_time
@@ -69,8 +69,29 @@ cdef class Call(Waiter):
         return 0
 
     cdef int connect_failed(self, str why) except -1:
-        """The connection that was wanted could not be made."""
-        return 0
+        """The connection that was wanted could not be made: the call never left, so another endpoint may have it."""
+        cdef Endpoint failing = self.endpoint
+        self.stats.end(RETRIED, 0, -1, CONNECT_FAILED)
+        self.counted = False
+        self.observe(True, self.plane.now)
+        self.leave_endpoint()
+        if self.cluster.only:
+            return self.fail(CONNECT_FAILED, f"endpoint {failing.address}: {why}".encode())
+        return self.attempt(failing)
+
+    cdef int attempt(self, Endpoint exclude) except -1:
+        """Start an attempt on an endpoint the balancer picks, not on `exclude` if another will do, or wait for one."""
+        raise AssertionError("each protocol has its own")
+
+    cdef int fail(self, Flag flag, bytes why) except -1:
+        """The proxy ends the call by itself (semantics: 2)."""
+        raise AssertionError("each protocol has its own")
+
+    cdef int wake(self) except -1:
+        return self.attempt(None)
+
+    cdef int give_up(self, Flag flag, str why) except -1:
+        return self.fail(flag, why.encode())
 
     cdef void observe(self, bint failed, double at) noexcept:
         """Give the endpoint's average this attempt's sample, the time until `at`; only the first one counts."""

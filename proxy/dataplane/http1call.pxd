@@ -23,7 +23,6 @@ cdef class Http1Call(Call):
     cdef int interims
 
     cdef int begin(self) except -1
-    cdef int attempt(self, Endpoint exclude) except -1
     cdef int attach(self, Http1Connection up) except -1
     cdef int request_bytes(self, const char *data, size_t n, uint64_t payload) except -1
     cdef int request_end(self) except -1
@@ -37,7 +36,6 @@ cdef class Http1Call(Call):
     cdef int tunnel_half_closed(self, Http1Connection side) except -1
     cdef int up_lost(self, bint protocol, str why) except -1
     cdef int down_lost(self) except -1
-    cdef int fail(self, Flag flag, bytes why) except -1
     cdef int reply(self, int status, bytes text, const char *flag) except -1
     cdef int over(self) except -1
 

@@ -86,22 +86,6 @@ cdef class Http1Call(Call):
                 self.reused = True
                 return self.attach(up)
 
-    cdef int wake(self) except -1:
-        return self.attempt(None)
-
-    cdef int give_up(self, Flag flag, str why) except -1:
-        return self.fail(flag, why.encode())
-
-    cdef int connect_failed(self, str why) except -1:
-        cdef Endpoint failing = self.endpoint
-        self.stats.end(RETRIED, 0, -1, CONNECT_FAILED)
-        self.counted = False
-        self.observe(True, self.plane.now)
-        self.leave_endpoint()
-        if self.cluster.only:
-            return self.fail(CONNECT_FAILED, f"endpoint {failing.address}: {why}".encode())
-        return self.attempt(failing)
-
     cdef int attach(self, Http1Connection up) except -1:
         """There is a connection: the head goes out on it, and what is here of the body."""
         cdef size_t n = self.request.room()

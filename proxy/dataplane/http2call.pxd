@@ -30,7 +30,6 @@ cdef class Http2Call(Call):
 
     cdef int begin(self, bint end_stream) except -1
     cdef int find_route(self) except -1
-    cdef int attempt(self, Endpoint exclude) except -1
     cdef int submit(self, Session session) except -1
     cdef int retry(self, bint free) except -1
     cdef int end_attempt(self, uint32_t code, bint reset) except -1
@@ -38,7 +37,6 @@ cdef class Http2Call(Call):
     cdef int request_trailer(self, HeaderBlock block) except -1
     cdef int upstream_ended(self) except -1
     cdef int upstream_reset(self, uint32_t code) except -1
-    cdef int fail(self, Flag flag, bytes why) except -1
     cdef int reset_downstream(self, uint32_t code) except -1
     cdef bint inbound_refusal(self) noexcept
     cdef int reply(self) except -1

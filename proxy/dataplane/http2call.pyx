@@ -93,12 +93,6 @@ cdef class Http2Call(Call):
             if self.submit(session):
                 return 0
 
-    cdef int wake(self) except -1:
-        return self.attempt(None)
-
-    cdef int give_up(self, Flag flag, str why) except -1:
-        return self.fail(flag, why.encode())
-
     cdef int submit(self, Session session) except -1:
         """Send the request on this connection. Returns 0 when it takes no more, 1 when done."""
         cdef nghttp2_nv *nv

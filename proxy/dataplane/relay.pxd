@@ -20,12 +20,10 @@ cdef class Relay(Call):
     cdef str server_name
     cdef object on_server_first     # called once when the endpoint speaks and there is no client's end yet
 
-    cdef int attempt(self, Endpoint exclude) except -1
     cdef int attach(self, RelayEnd up) except -1
     cdef int deliver(self) except -1
     cdef int moved(self, RelayEnd source, const uint8_t *data, size_t n) except -1
     cdef int half_closed(self, RelayEnd source) except -1
     cdef int fin_sent(self) except -1
     cdef int end_lost(self, RelayEnd end) except -1
-    cdef int fail(self, Flag flag, bytes why) except -1
     cdef int over(self) except -1

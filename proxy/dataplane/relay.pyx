@@ -187,22 +187,6 @@ cdef class Relay(Call):
         self.begin_attempt(endpoint)
         return self.dial_for(endpoint)
 
-    cdef int wake(self) except -1:
-        return self.attempt(None)
-
-    cdef int give_up(self, Flag flag, str why) except -1:
-        return self.fail(flag, why.encode())
-
-    cdef int connect_failed(self, str why) except -1:
-        cdef Endpoint failing = self.endpoint
-        self.stats.end(RETRIED, 0, -1, CONNECT_FAILED)
-        self.counted = False
-        self.observe(True, self.plane.now)
-        self.leave_endpoint()
-        if self.cluster.only:
-            return self.fail(CONNECT_FAILED, f"endpoint {failing.address}: {why}".encode())
-        return self.attempt(failing)
-
     cdef int attach(self, RelayEnd up) except -1:
         self.dial = None
         self.up = up

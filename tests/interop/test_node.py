@@ -23,6 +23,8 @@ NODE_DIRECTORY = Path(__file__).parent / "node"
 INSTALL = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
 INSTALL_TIMEOUT_S = 90
 RUN_TIMEOUT_S = 60
+DEADLINE_EXCEEDED = 4
+STABLE = ("method", "status", "response_sizes", "responses_compressed", "initial_metadata")
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +89,17 @@ def proxied(client_command: tuple[str, ...], proxied_address: str) -> dict[str, 
 def test_proxied_equals_direct(name: str, direct: dict[str, Any], proxied: dict[str, Any]) -> None:
     assert "error" not in direct[name], direct[name]["error"]
     assert "error" not in proxied[name], proxied[name]["error"]
-    assert proxied[name] == direct[name]
+    assert without_races(proxied[name]) == without_races(direct[name])
+
+
+def without_races(result: dict[str, Any]) -> dict[str, Any]:
+    """A case's result but for what no client can count on: at a deadline the client's own clock and the
+    server's DEADLINE_EXCEEDED race, and only the server's brings trailing metadata."""
+    records = [
+        {key: value for key, value in record.items() if record["status"] != DEADLINE_EXCEEDED or key in STABLE}
+        for record in result["records"]
+    ]
+    return {**result, "records": records}
 
 
 def test_both_clients_make_the_same_cases(direct: dict[str, Any]) -> None:

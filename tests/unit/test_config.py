@@ -225,7 +225,8 @@ def test_a_missing_list_of_clusters_does_not_make_each_route_wrong() -> None:
         ("a: 1\n\tb: 2", "file: not YAML: line 2, column 1: found a tab character"),
         ("a: \x00", "file: not YAML: unacceptable character #x0000"),
         ("a: \ud800", "file: not YAML: 'utf-8' codec can't encode"),
-        ("[" * 100_000, "file: not YAML: line 1: nested more than 32 levels deep"),
+        ("[" * 900, "file: not YAML: line 1: nested more than 32 levels deep"),
+        ("[" * 100_000, "file: not YAML: line 1"),  # newer libyaml says so itself, at 1,000 levels
         ("a: &x [*x]", "a[0]: refers to *x, which is not defined above this line"),
         (SMALL + "---\na: 1", "file: holds more than one YAML document; keep one and remove the `---` lines"),
     ],

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from injector.settings import CONTROLLER
+
 if TYPE_CHECKING:
     from injector.report import Operation, Outcome
     from injector.workloads import Workload
@@ -71,7 +73,21 @@ class Tally:
     show_default=True,
     help="As an init container that goes on running (Kubernetes 1.29), or as an ordinary container.",
 )
-def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool) -> None:
+@click.option(
+    "--discovery",
+    type=click.Choice(["controller", "direct", "none"]),
+    default="controller",
+    show_default=True,
+    help="Who tells the sidecar of endpoints: the controller, the Kubernetes API itself, or nobody.",
+)
+@click.option(
+    "--controller",
+    metavar="HOST:PORT",
+    default=CONTROLLER,
+    show_default=True,
+    help="The controller's endpoint service.",
+)
+def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool, discovery: str, controller: str) -> None:
     """Put the sidecar into the pods of Kubernetes manifests.
 
     Reads files, the .yaml, .yml and .json files of directories, or stdin, and writes all of it to stdout. Pods whose
@@ -83,7 +99,12 @@ def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool) -> N
     from injector.settings import Settings
 
     try:
-        settings = Settings(image=checked(image or default_image()), native_sidecar=native_sidecar)
+        settings = Settings(
+            image=checked(image or default_image()),
+            native_sidecar=native_sidecar,
+            discovery=discovery,
+            controller_address=controller,
+        )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--image") from error
     _run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from proxy.schema import INVALID, Errors, Problem, described, key, record, text
+from proxy.schema import INVALID, Errors, Nullable, Problem, described, key, record, text
 
 NAME: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 name: Final = text(NAME, "a name in lower case, such as voting")
@@ -38,8 +38,8 @@ class KubernetesServiceConfig:
 class KubernetesConfig:
     """How the API server is reached: with a kubeconfig, or else with the pod's service account."""
 
-    kubeconfig: str | None = key(text(r"[^\0]+", "the path of a kubeconfig file"), default=None)
-    context: str | None = key(text(r"[^\0]+", "the name of a context in the kubeconfig"), default=None)
+    kubeconfig: str | None = key(Nullable(text(r"[^\0]+", "the path of a kubeconfig file")), default=None)
+    context: str | None = key(Nullable(text(r"[^\0]+", "the name of a context in the kubeconfig")), default=None)
     zone: str | None = key(text(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", "a zone's name"), default=None)
 
     def problems(self) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector
 
 from injector.admin import AdminServer
 from injector.config import ControllerConfig
+from injector.endpoints.server import EndpointServer
 from proxy.discovery.kubernetes.api import ApiServer
 from proxy.discovery.kubernetes.catalog import Catalog
 from proxy.discovery.kubernetes.source import keep
@@ -70,8 +71,11 @@ class Controller:
         self.api = ApiServer(config.kubernetes)
         self.catalog = Catalog()
         self.admin = AdminServer(config.admin.address, self.registry, self.ready, self.catalog, config.cluster_domain)
-        # Started in this order, stopped in the other. The endpoint service stands before the admin pages.
-        self._servers: tuple[Server, ...] = (self.admin,)
+        self.endpoints = EndpointServer(
+            self.catalog, config.endpoints.address, self.registry, domain=config.cluster_domain
+        )
+        # Started in this order, stopped in the other.
+        self._servers: tuple[Server, ...] = (self.admin, self.endpoints)
 
     def ready(self) -> tuple[bool, str]:
         """Whether pods and sidecars are served rightly, and if not why."""
@@ -96,7 +100,7 @@ class Controller:
             for server in self._servers:
                 await server.start()
                 started.append(server)
-            log.info("admin on %s", self.admin.address)
+            log.info("admin on %s, endpoints on port %d", self.admin.address, self.endpoints.port)
             await self._serve(works)
         finally:
             for server in reversed(started):

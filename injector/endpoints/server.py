@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "envoy.service.endpoint.v3.EndpointDiscoveryService"
 METHOD: Final = "StreamEndpoints"
 
+GRACE_S: Final = 2.0
+
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
     ("grpc.max_receive_message_length", 2 * 1024 * 1024),
@@ -68,7 +70,7 @@ class EndpointServer:
         self.port = self._server.add_insecure_port(str(self._address))
         await self._server.start()
 
-    async def stop(self, grace_s: float) -> None:
+    async def stop(self, grace_s: float = GRACE_S) -> None:
         """Tells every sidecar to go to another replica, and waits up to `grace_s` for them to have heard it."""
         if self._server is None:
             return

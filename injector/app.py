@@ -16,7 +16,6 @@ import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final, Protocol
 
 import uvloop
@@ -28,6 +27,7 @@ from injector.endpoints.server import EndpointServer
 from proxy.discovery.kubernetes.api import ApiServer
 from proxy.discovery.kubernetes.catalog import Catalog
 from proxy.discovery.kubernetes.source import keep
+from proxy.version import VERSION
 
 log = logging.getLogger("meshctl")
 
@@ -140,7 +140,7 @@ async def _ended(works: list[Any]) -> None:
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Info("meshctl_controller", "This controller.", registry=registry).info({"version": version("meshctl-proxy")})
+    Info("meshctl_controller", "This controller.", registry=registry).info({"version": VERSION})
     return registry
 
 

@@ -11,20 +11,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from injector.settings import CONTROLLER
+from proxy.version import VERSION
 
 if TYPE_CHECKING:
     from injector.report import Operation, Outcome
     from injector.workloads import Workload
     from meshctl.manifests import Document
 
-DISTRIBUTION = "meshctl-proxy"
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 
@@ -128,10 +127,7 @@ def uninject(paths: tuple[str, ...]) -> None:
 
 def default_image() -> str:
     """The image of this version."""
-    try:
-        return f"meshctl:{version(DISTRIBUTION)}"
-    except PackageNotFoundError:
-        return "meshctl:latest"
+    return f"meshctl:{VERSION}"
 
 
 def _run(paths: Sequence[str], tally: Tally, change: Callable[[Mapping[str, Any], Mapping[str, Any]], Outcome]) -> None:

@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from proxy.net.gate import Gate, raise_limit
 from proxy.net.intake import Intake
 from proxy.net.listener import Listener
 from proxy.routes import Resolve, Target, opaque_table, route_table
+from proxy.version import VERSION
 
 log = logging.getLogger("meshctl")
 
@@ -343,7 +343,7 @@ class Proxy:
 
 
 def _build() -> Build:
-    return Build(version("meshctl-proxy"), libnghttp2_version())
+    return Build(VERSION, libnghttp2_version())
 
 
 def identity(path: str) -> FileIdentity:

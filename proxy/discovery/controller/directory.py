@@ -11,7 +11,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from typing import Final
 
 from grpclib.client import Channel, Stream
@@ -22,6 +21,7 @@ from proxy.config import DiscoveryConfig
 from proxy.discovery.controller.eds_pb2 import DiscoveryRequest, DiscoveryResponse
 from proxy.discovery.controller.messages import INVALID_ARGUMENT, METHOD, UnusableResponseError, answers, first_request
 from proxy.discovery.directory import Tell
+from proxy.version import VERSION
 
 log = logging.getLogger("meshctl")
 
@@ -47,7 +47,7 @@ class ControllerDirectory:
     ) -> None:
         assert config.controller is not None
         self._address = config.controller
-        self._hello = first_request(config.pod or "", config.namespace or "", zone, version("meshctl-proxy"))
+        self._hello = first_request(config.pod or "", config.namespace or "", zone, VERSION)
         self._tell = tell
         self._sleep = sleep
         self._rand = rand

@@ -70,8 +70,8 @@ class ControllerDirectory:
         while True:
             try:
                 await self._converse()
-            except* Exception as errors:
-                self._complain(errors.exceptions[0])
+            except Exception as error:
+                self._complain(error)
             finally:
                 self.connected = False
             # Many sidecars lose the same controller at once: they are not to come back at once.
@@ -95,9 +95,12 @@ class ControllerDirectory:
                     await stream.send_request()
                 self.connected = True
                 conversation = _Conversation(stream, self._hello, self._names, self._changed)
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(conversation.speak())
-                    tasks.create_task(conversation.listen(self._told))
+                try:
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(conversation.speak())
+                        tasks.create_task(conversation.listen(self._told))
+                except ExceptionGroup as errors:
+                    raise errors.exceptions[0] from None  # grpclib puts the status there, if one came
         finally:
             channel.close()
 

@@ -213,7 +213,7 @@ def main(config: ControllerConfig) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger().setLevel(config.log_level.upper())
 
-    disable_created_metrics()
+    disable_created_metrics()  # type: ignore[no-untyped-call]
 
     async def serve() -> None:
         await Controller(config, Identity.of(os.environ)).run()

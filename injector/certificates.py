@@ -80,7 +80,7 @@ def read(data: Mapping[str, bytes]) -> Keys:
 
 def renewed(keys: Keys, names: Sequence[str], now: datetime) -> Keys:
     """What `keys` have to be now: the same object if there is nothing to do."""
-    if _serving_is_due(keys, names, now) and not _has_ended(keys.authorities[0], now):
+    if _serving_is_due(keys, names, now) and _is_valid(keys.authorities[0], now):
         keys = _served_anew(keys, names, now)
     if _half_over(keys.authorities[0], now):
         authority, authority_key = _authority(now)
@@ -127,14 +127,14 @@ def _serving_is_due(keys: Keys, names: Sequence[str], now: datetime) -> bool:
 def _is_usable(keys: Keys, names: Sequence[str], now: datetime) -> bool:
     """Whether clients that trust the authorities accept it: else there is nothing to be careful with."""
     certificate = keys.certificate
-    if certificate.not_valid_before_utc > now or _has_ended(certificate, now) or names_of(certificate) != list(names):
+    if not _is_valid(certificate, now) or names_of(certificate) != list(names):
         return False
-    return any(_signed(certificate, each) and not _has_ended(each, now) for each in keys.authorities)
+    return any(_signed(certificate, each) and _is_valid(each, now) for each in keys.authorities)
 
 
 def _is_needed(old: x509.Certificate, keys: Keys, now: datetime) -> bool:
     last = _began(keys.authorities[0]) + TRUSTED_FIRST + SERVING_LIFE  # when the last that it signed expires
-    return not _has_ended(old, now) and (now < last or _signed(keys.certificate, old))
+    return now < old.not_valid_after_utc and (now < last or _signed(keys.certificate, old))
 
 
 def _half_over(certificate: x509.Certificate, now: datetime) -> bool:
@@ -142,8 +142,8 @@ def _half_over(certificate: x509.Certificate, now: datetime) -> bool:
     return not certificate.not_valid_before_utc <= now < began + (ends - began) / 2
 
 
-def _has_ended(certificate: x509.Certificate, now: datetime) -> bool:
-    return now >= certificate.not_valid_after_utc
+def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 
 
 def _began(certificate: x509.Certificate) -> datetime:

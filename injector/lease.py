@@ -27,6 +27,7 @@ LEASE_S: Final = 15
 RENEW_S: Final = 10.0
 RETRY_S: Final = 2.0
 JITTER: Final = 1.2  # who waits for a lease does so for up to this much longer
+ANSWER_S: Final = 4.0  # so that one request without an answer does not cost the lease
 RELEASE_S: Final = 2.0
 
 
@@ -105,7 +106,7 @@ class Election:
     async def _tried(self) -> bool:
         """One try to take or to renew; whether the lease is ours now."""
         try:
-            async with asyncio.timeout(RENEW_S):
+            async with asyncio.timeout(ANSWER_S):
                 return await self._try()
         except (ApiError, TimeoutError) as error:
             log.debug("lease %s: %s", self._name, error or "no answer")

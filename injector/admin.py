@@ -12,7 +12,6 @@ Owns the paths and their answers. It has no authentication: it shows what the me
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any, Final
 
 from aiohttp import web
@@ -24,6 +23,7 @@ from proxy.address import SocketAddress
 from proxy.discovery.kubernetes.catalog import Catalog, Target
 from proxy.discovery.kubernetes.merge import Member
 from proxy.discovery.kubernetes.names import parse_authority
+from proxy.version import VERSION
 
 STOP_GRACE_S: Final = 1.0
 
@@ -95,7 +95,7 @@ async def _live(_: web.Request) -> web.Response:
 
 
 async def _version(_: web.Request) -> web.Response:
-    return web.json_response({"version": version("meshctl-proxy")})
+    return web.json_response({"version": VERSION})
 
 
 def _error(status: int, message: str) -> web.Response:

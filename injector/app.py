@@ -18,7 +18,6 @@ import sys
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
@@ -27,6 +26,7 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable
 
 from injector.admin import AdminServer
 from injector.config import ControllerConfig
+from injector.endpoints.server import EndpointServer
 from injector.events import Events
 from injector.keeper import CertificateKeeper, secrets, service_names
 from injector.lease import Election
@@ -38,6 +38,7 @@ from proxy.discovery.kubernetes.api import ApiServer
 from proxy.discovery.kubernetes.catalog import Catalog
 from proxy.discovery.kubernetes.follow import Follower
 from proxy.discovery.kubernetes.source import keep
+from proxy.version import VERSION
 
 log = logging.getLogger("meshctl")
 
@@ -124,9 +125,12 @@ class Controller:
         self.catalog = Catalog()
         self.injection = Injection(config, identity, self.api, self.registry) if config.webhook.enabled else None
         self.admin = AdminServer(config.admin.address, self.registry, self.ready, self.catalog, config.cluster_domain)
+        self.endpoints = EndpointServer(
+            self.catalog, config.endpoints.address, self.registry, domain=config.cluster_domain
+        )
         # Started in this order, stopped in the other: what tells of the rest is there for all of the time.
-        # The endpoint service stands behind the admin pages.
-        self._servers: tuple[Server, ...] = (self.admin, *((self.injection.webhook,) if self.injection else ()))
+        webhook = (self.injection.webhook,) if self.injection is not None else ()
+        self._servers: tuple[Server, ...] = (self.admin, self.endpoints, *webhook)
 
     def ready(self) -> tuple[bool, str]:
         """Whether pods and sidecars are served rightly, and if not why."""
@@ -152,7 +156,7 @@ class Controller:
             for server in self._servers:
                 await server.start()
                 started.append(server)
-            log.info("admin on %s", self.admin.address)
+            log.info("admin on %s, endpoints on port %d", self.admin.address, self.endpoints.port)
             await self._told_to_stop([*works, *leading])
             await _ended(leading)
             await self._serve_late()
@@ -204,7 +208,7 @@ async def _ended(works: list[Any]) -> None:
 def _registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    Info("meshctl_controller", "This controller.", registry=registry).info({"version": version("meshctl-proxy")})
+    Info("meshctl_controller", "This controller.", registry=registry).info({"version": VERSION})
     return registry
 
 

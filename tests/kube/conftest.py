@@ -1,0 +1,37 @@
+"""A cluster for all tests that need one, a namespace of it for each; or the reason why there is none."""
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kube.cluster import Cluster
+from tests.kube.programs import MissingError, Programs, programs
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def kube_programs() -> Programs:
+    """What a cluster consists of; skips the test, with the reason, where a part is missing."""
+    try:
+        return programs()
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def cluster(kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A control plane on loopback, without nodes. A test that stops a part of it starts it again."""
+    with Cluster(tmp_path_factory.mktemp("kube"), kube_programs) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A new namespace, whose default service account is there."""
+    name = f"test-{next(_numbers)}"
+    cluster.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
+    cluster.admin.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts/default")
+    yield name
+    cluster.admin.delete(f"/api/v1/namespaces/{name}")

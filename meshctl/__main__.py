@@ -1,4 +1,4 @@
-"""The command line: `meshctl proxy`, `demo`, `inject`, `uninject`, `init-iptables`, `await`, `shutdown`, `version`.
+"""The command line: each command's module adds it here; `meshctl proxy`, `demo` and `version` are here themselves.
 
 Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
 called, so that none pays for another. What the commands do is not known here.
@@ -15,6 +15,7 @@ import click
 
 from meshctl.init_iptables import init_iptables
 from meshctl.inject import inject, uninject
+from meshctl.install import install, uninstall, upgrade
 from meshctl.lifecycle import await_ready, shutdown
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 from proxy.version import VERSION
@@ -91,6 +92,9 @@ def demo(keep: bool) -> None:
     sys.exit(run(keep=keep))
 
 
+cli.add_command(install)
+cli.add_command(upgrade)
+cli.add_command(uninstall)
 cli.add_command(inject)
 cli.add_command(uninject)
 cli.add_command(init_iptables)

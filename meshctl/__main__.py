@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from meshctl.check.command import check
 from meshctl.init_iptables import init_iptables
 from meshctl.inject import inject, uninject
 from meshctl.lifecycle import await_ready, shutdown
@@ -98,6 +99,7 @@ cli.add_command(uninject)
 cli.add_command(init_iptables)
 cli.add_command(await_ready)
 cli.add_command(shutdown)
+cli.add_command(check)
 
 
 @cli.command()

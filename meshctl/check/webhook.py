@@ -195,7 +195,7 @@ WEBHOOK_CHECKS: Final = (
     Check("webhook-target", "the webhook leads to the controller", _target, ("webhook-exists",)),
     Check(
         "webhook-rules",
-        "it is called for new pods, and not for those of the cluster itself",
+        "it is called for new pods, and not for the cluster's own",
         _rules,
         ("webhook-exists",),
     ),

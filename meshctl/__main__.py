@@ -9,8 +9,6 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
@@ -20,9 +18,9 @@ from meshctl.init_iptables import init_iptables
 from meshctl.inject import inject, uninject
 from meshctl.lifecycle import await_ready, shutdown
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
+from proxy.version import VERSION
 
 PROGRAM = "meshctl"
-DISTRIBUTION = "meshctl-proxy"
 EXIT_WRONG_CONFIG = 2
 
 EXIT_CODES = """\b
@@ -89,7 +87,7 @@ def demo(keep: bool) -> None:
         if error.name is None or error.name.partition(".")[0] not in ("grpc", "google", "rich"):
             raise
         raise click.ClickException(
-            f"The demo needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[demo]'"
+            f"The demo needs {error.name}, which is not installed: pip install 'meshctl-proxy[demo]'"
         ) from error
     sys.exit(run(keep=keep))
 
@@ -105,11 +103,7 @@ cli.add_command(check)
 @cli.command()
 def version() -> None:
     """Print the version of meshctl and of Python."""
-    try:
-        number = installed_version(DISTRIBUTION)
-    except PackageNotFoundError:
-        number = "(not installed, run from its source)"
-    click.echo(f"{PROGRAM} {number}, Python {platform.python_version()}")
+    click.echo(f"{PROGRAM} {VERSION}, Python {platform.python_version()}")
 
 
 def check_config(path: Path) -> int:

@@ -1,8 +1,9 @@
 """All Services and EndpointSlices that are known, and who asked for which.
 
 Whoever follows the API server puts objects in; whoever needs endpoints subscribes to a name. A subscription is told
-once that something changed (`on_change`) and says what when it is asked (`take`), as the difference to what it said
-last. So a burst of events is one update, and a reader that is slow holds no queue, and holds up nobody.
+once that something changed (`on_change`) and says what when it is asked: as the difference to what it said last
+(`take`), or the whole of it (`look`). So a burst of events is one update, and a reader that is slow holds no queue, and
+holds up nobody.
 
 Pure: no I/O, no event loop, no clock. All is called from one thread, and `on_change` must not call back.
 """
@@ -41,7 +42,7 @@ class Target:
 class Subscription:
     """One reader's view of one name."""
 
-    def __init__(self, catalog: Catalog, name: Name, zone: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, catalog: Catalog, name: Name | None, zone: str, on_change: Callable[[], None]) -> None:
         self._catalog = catalog
         self._zone = zone
         self._said: Known | None = None  # None: that there is nothing, or nothing yet
@@ -66,6 +67,11 @@ class Subscription:
         added = tuple(each for identity, each in now.items() if identity not in before)
         removed = tuple(each for identity, each in before.items() if identity not in now)
         return (*((Add(added),) if added else ()), *((Remove(removed),) if removed else ()))
+
+    def look(self) -> Target | None:
+        """All of what the name leads to now, for a reader that wants no differences and so never calls `take`."""
+        self.changed = False
+        return self._catalog.find(self.name, self._zone)
 
     def close(self) -> None:
         """The end: it is told of nothing any more."""
@@ -126,8 +132,10 @@ class Catalog:
 
     # ---- what others ask ----
 
-    def find(self, name: Name, zone: str = "") -> Target | None:
+    def find(self, name: Name | None, zone: str = "") -> Target | None:
         """What `name` leads to for someone in `zone`; None if it is not ours to say."""
+        if name is None:
+            return None
         if isinstance(name, ServiceName):
             return self._find_service(name, zone)
         for key in sorted(self._by_service_ip.get(name.host, ())):
@@ -135,8 +143,11 @@ class Catalog:
                 return found
         return self._find_pod(name)
 
-    def subscribe(self, name: Name, on_change: Callable[[], None], zone: str = "") -> Subscription:
-        """`on_change` is called at most once before each `take`, and at once if there is something to take."""
+    def subscribe(self, name: Name | None, on_change: Callable[[], None], zone: str = "") -> Subscription:
+        """`on_change` is called at most once before each `take`, and at once if there is something to take.
+
+        None is a name that nothing here can have: that is told when the first lists are complete, as for all others.
+        """
         subscription = Subscription(self, name, zone, on_change)
         self._readers.setdefault(_topic(name), {})[subscription] = None
         if self.complete:
@@ -223,7 +234,9 @@ class Catalog:
                     subscription.on_change()
 
 
-def _topic(name: Name) -> Topic:
+def _topic(name: Name | None) -> Topic:
+    if name is None:
+        return ""
     return name.key if isinstance(name, ServiceName) else name.host
 
 

@@ -1,0 +1,179 @@
+"""One sidecar's stream: what it wants, what it was sent, and what it is owed.
+
+The first change is sent at once, later ones after a pause that counts from the last change sent; an answer to a name
+that is new to the stream never waits. What is owed is a set of names, not a queue: when the sidecar reads slowly,
+changes come together in it, and it is sent the latest state of each. A sidecar that takes nothing for long is cut off.
+
+Versions and nonces count up from 1. A request that answers another than the last response is stale and passed over, as
+the protocol has it: the sidecar says all it wants again when it answers the newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from injector.endpoints.assignments import Assignment, Assignments
+from injector.endpoints.messages import head
+from injector.endpoints.metrics import Metrics
+from injector.endpoints.request import EndedError, Request, read
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """`pause_s` is between changes sent, `stuck_s` how long a response may take, one of `response_bytes` is divided."""
+
+    streams: int = 10_000
+    names: int = 5_000
+    pause_s: float = 0.2
+    stuck_s: float = 60.0
+    response_bytes: int = 512 * 1024
+
+
+class Stream:
+    """`call` is gRPC's side of it, which takes and gives bytes."""
+
+    def __init__(self, call: Any, assignments: Assignments, limits: Limits, metrics: Metrics) -> None:
+        self._call = call
+        self._assignments = assignments
+        self._limits = limits
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._node: Request | None = None  # the first request, which says who asks
+        self._wanted: dict[str, Assignment] = {}
+        self._sent: dict[str, bytes] = {}
+        self._due: dict[str, float] = {}  # since when; inf for what is new to the stream
+        self._number = 0
+        self._rests_until_s = 0.0
+        self._wake = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._end: asyncio.Future[None] = self._loop.create_future()
+
+    async def run(self) -> None:
+        """Until the sidecar ends it (returns) or we do (raises EndedError)."""
+        tasks = [self._loop.create_task(self._read()), self._loop.create_task(self._write())]
+        try:
+            done, _ = await asyncio.wait([*tasks, self._end], return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                each.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            self._end.cancel()
+            self._close()
+
+    def end(self, error: EndedError) -> None:
+        """Makes `run` raise `error`."""
+        if not self._end.done():
+            self._end.set_exception(error)
+
+    def on_change(self, assignment: Assignment, since_s: float) -> None:
+        """See `assignments.Reader`."""
+        if self._wanted.get(assignment.text) is assignment:
+            self._due.setdefault(assignment.text, since_s)
+            self._wake_rested()
+
+    # ---- what the sidecar says ----
+
+    async def _read(self) -> None:
+        while (data := await self._call.read()) is not grpc.aio.EOF:
+            self._apply(read(data, self._limits.names))
+
+    def _apply(self, request: Request) -> None:
+        if request.problem is not None:
+            self._metrics.nacks.inc()
+            log.warning("%s refused a response: %.200s", self._call.peer(), request.problem)
+        if self._node is None:
+            self._node = request
+        elif request.nonce != (str(self._number) if self._number else ""):
+            self._metrics.stale.inc()
+            return
+        before = len(self._wanted)
+        for text in self._wanted.keys() - set(request.names):
+            self._leave(text)
+        for text in request.names:
+            if text not in self._wanted:
+                self._join(text, self._node)
+        self._metrics.subscriptions.inc(len(self._wanted) - before)
+
+    def _join(self, text: str, node: Request) -> None:
+        assignment = self._wanted[text] = self._assignments.join(self, text, node.namespace, node.zone)
+        if assignment.part is not None:
+            self._due[text] = math.inf
+            self._wake.set()
+
+    def _leave(self, text: str) -> None:
+        self._assignments.leave(self, self._wanted.pop(text))
+        self._sent.pop(text, None)
+        self._due.pop(text, None)
+
+    def _close(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._metrics.subscriptions.dec(len(self._wanted))
+        for text in list(self._wanted):
+            self._leave(text)
+
+    # ---- what it is told ----
+
+    def _wake_rested(self) -> None:
+        """Wakes the writer when the pause is over, which may be now."""
+        if self._loop.time() >= self._rests_until_s:
+            self._wake.set()
+        elif self._alarm is None:
+            self._alarm = self._loop.call_at(self._rests_until_s, self._on_alarm)
+
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            due, self._due = self._due, {}
+            for parts, since_s in self._batches(due):
+                await self._send(parts, since_s)
+            if self._due:
+                self._wake_rested()
+
+    def _batches(self, due: dict[str, float]) -> Iterator[tuple[list[bytes], float]]:
+        """The parts of each response, and since when the oldest of them was due. They are as new as can be."""
+        parts: list[bytes] = []
+        size, oldest_s = 0, math.inf
+        for text, since_s in due.items():
+            assignment = self._wanted.get(text)
+            if assignment is None or assignment.part is None or assignment.part == self._sent.get(text):
+                continue
+            self._sent[text] = assignment.part
+            parts.append(assignment.part)
+            size, oldest_s = size + len(assignment.part), min(oldest_s, since_s)
+            if size >= self._limits.response_bytes:
+                yield parts, oldest_s
+                parts, size, oldest_s = [], 0, math.inf
+        if parts:
+            yield parts, oldest_s
+
+    async def _send(self, parts: Iterable[bytes], since_s: float) -> None:
+        self._number += 1
+        response = b"".join((head(self._number), *parts))
+        try:
+            async with asyncio.timeout(self._limits.stuck_s):
+                await self._call.write(response)
+        except TimeoutError:
+            text = f"nothing was read for {self._limits.stuck_s:.0f} s"
+            raise EndedError(grpc.StatusCode.ABORTED, "not_reading", text) from None
+        self._metrics.responses.inc()
+        self._metrics.response_bytes.inc(len(response))
+        if since_s < math.inf:
+            now_s = self._loop.time()
+            self._rests_until_s = now_s + self._limits.pause_s
+            self._metrics.change.observe(now_s - since_s)

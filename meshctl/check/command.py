@@ -10,11 +10,12 @@ import click
 
 from meshctl.options import access_options, ask, namespace_option, needed
 from meshctl.terminal import output_option, show_json
-from meshctl.version import own_version
+from proxy.version import VERSION
 
 if TYPE_CHECKING:
+    from meshctl.access import Access
     from meshctl.check.finding import Result
-    from meshctl.cluster import Access, Cluster
+    from meshctl.cluster import Cluster
 
 EXIT_CODES = """\b
 Exit codes:
@@ -55,7 +56,7 @@ async def _check(
     from meshctl.check.facts import Facts
     from meshctl.check.stages import AFTER, BEFORE, Stage, results
 
-    facts = Facts(namespace=namespace, cli_version=own_version(), now_s=time.time())
+    facts = Facts(namespace=namespace, cli_version=VERSION, now_s=time.time())
     async for each in results(cluster, facts, BEFORE if pre else AFTER):
         if isinstance(each, Stage):
             lines = [*([""] if groups else []), click.style(each.title, bold=True)]

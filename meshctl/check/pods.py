@@ -77,25 +77,26 @@ def _missing(facts: Facts) -> Iterator[Problem | Note]:
 
 
 def _versions(facts: Facts) -> Iterator[Problem]:
-    image = part(facts.config, "injection").get("image")
-    if not image:
+    wanted = part(facts.config, "injection").get("image")
+    if not wanted:
         known(Unread("the controller's settings do not name an image"))
     old: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in with_sidecar(facts):
-        if OWN_IMAGE not in annotations_of(pod) and (has := _image(pod)) != image:
+        if OWN_IMAGE not in annotations_of(pod) and (has := image(pod)) != wanted:
             old[key_of(pod)[0], owner(pod), has].append(name_of(pod))
     namespaces = {} if isinstance(facts.namespaces, Unread) else {name_of(each): each for each in facts.namespaces}
     for (name, whose, has), pods in old.items():
         if OWN_IMAGE in annotations_of(namespaces.get(name, {})):
             continue
         yield Problem(
-            f"sidecars of {whose or 'pod'} ({counted(pods, 3)}) in namespace {name} are {has}, new ones {image}",
+            f"sidecars of {whose or 'pod'} ({counted(pods, 3)}) in namespace {name} are {has}, new ones {wanted}",
             restart(name, whose),
             warning=True,
         )
 
 
-def _image(pod: Json) -> str:
+def image(pod: Json) -> str:
+    """The image of the sidecar in a pod that has one."""
     spec = part(pod, "spec")
     held = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     return next(str(each.get("image")) for each in held if each.get("name") == SIDECAR)

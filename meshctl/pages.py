@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from injector.settings import PORTS, SIDECAR
-from meshctl.check.facts import ADMIN_PORT, COMPONENT, Key, key_of, part
+from meshctl.check.facts import ADMIN_PORT, COMPONENT, Key, key_of
+from meshctl.check.podstate import is_ready
 from meshctl.check.selection import injected
 from meshctl.cluster import Cluster, RefusedError
 from meshctl.options import AbsentError
@@ -51,7 +52,7 @@ async def controller_answer(cluster: Cluster, namespace: str, page: str, query: 
     """
     selector = {"labelSelector": COMPONENT}
     pods = [
-        key_of(pod) for pod in await cluster.list_all(f"/api/v1/namespaces/{namespace}/pods", selector) if ready(pod)
+        key_of(pod) for pod in await cluster.list_all(f"/api/v1/namespaces/{namespace}/pods", selector) if is_ready(pod)
     ]
     problem = f"there is no ready controller pod in namespace {namespace}"
     for pod in pods:
@@ -64,9 +65,3 @@ async def controller_answer(cluster: Cluster, namespace: str, page: str, query: 
         except ValueError:
             problem = f"what controller pod {pod[1]} answers is not JSON"
     raise AbsentError(problem, "`meshctl check` says why; --controller-namespace names another namespace")
-
-
-def ready(pod: Mapping[str, Any]) -> bool:
-    """Whether a pod is ready."""
-    conditions = part(pod, "status").get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)

@@ -48,12 +48,12 @@ async def _cluster(cluster: Cluster, namespace: str) -> dict[str, Any]:
         from meshctl.check.finding import Unread
         from meshctl.check.gather import controller_version, read
         from meshctl.check.pods import image
+        from meshctl.check.podstate import is_ready
         from meshctl.check.selection import injected
-        from meshctl.pages import ready
 
     controllers = await cluster.list_all(f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": COMPONENT})
     said = {}
-    for pod in filter(ready, controllers):
+    for pod in filter(is_ready, controllers):
         answer = await read(controller_version(cluster, key_of(pod)))
         said[key_of(pod)[1]] = None if isinstance(answer, Unread) else answer
     pods = await cluster.list_all("/api/v1/pods")

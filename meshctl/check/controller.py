@@ -124,14 +124,20 @@ def _labels(selector: Any) -> str:
 def _configured(facts: Facts) -> Iterator[Problem]:
     if known(facts.settings) is None:
         yield Problem(f"there is no ConfigMap {CONTROLLER} in namespace {facts.namespace}", again(facts))
-    elif not facts.config:
+        return
+    if facts.config is None and not facts.config_errors:
+        yield Problem(f"ConfigMap {CONTROLLER} has no controller.yaml", again(facts))
+    for error in facts.config_errors:
         yield Problem(
-            f"ConfigMap {CONTROLLER} has no controller.yaml that can be understood",
-            again(facts),
+            f"controller.yaml in ConfigMap {CONTROLLER} is wrong: {error}",
+            f"mend it (docs/controller.md): kubectl edit -n {facts.namespace} configmap {CONTROLLER}",
         )
 
 
 def _lease(facts: Facts) -> Iterator[Problem | Note]:
+    if not facts.has_webhook:
+        yield Note("without a webhook none has to")
+        return
     spec = part(known(facts.lease), "spec")
     holder = str(spec.get("holderIdentity") or "")
     logs = f"kubectl logs -n {facts.namespace} deployment/{CONTROLLER}"

@@ -6,9 +6,10 @@ Each fact starts as `Unread` and is set by `gather`; None means that the object 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
+from injector.config import ControllerConfig
 from meshctl.check.finding import Unread
 
 Json = Mapping[str, Any]
@@ -31,11 +32,12 @@ OUTSIDE: Final = ("kube-system", "kube-node-lease")
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """To do `verb` with `resource` ("deployments.apps"), in a namespace or (empty) everywhere."""
+    """To do `verb` with `resource` ("deployments.apps"): in one namespace or everywhere, of one name or of any."""
 
     verb: str
     resource: str
     namespace: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,24 @@ class Facts:
     """Sidecars that were not asked, as there are very many."""
     services: Sequence[Json] | Unread = NOT_READ
 
-    config: Json = field(default_factory=dict)
-    """What controller.yaml says, as far as it could be understood."""
+    config: ControllerConfig | None = None
+    """What controller.yaml in the ConfigMap says, None if that is not known."""
+    config_errors: Sequence[str] = ()
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The namespaces that the controller is for; none of them means all."""
+        return self.config.namespaces if self.config is not None else ()
+
+    @property
+    def by_default(self) -> bool:
+        """Whether pods get a sidecar that nobody asked for."""
+        return self.config is not None and self.config.injection.enabled_by_default
+
+    @property
+    def has_webhook(self) -> bool:
+        """Whether pods are injected when they are created."""
+        return self.config is None or self.config.webhook.enabled
 
 
 def metadata(item: Json) -> Json:

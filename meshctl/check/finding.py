@@ -38,6 +38,10 @@ class UnknownError(Exception):
     """A check needs a fact that could not be read."""
 
 
+class NotMeantError(Exception):
+    """What a check is about is not part of this installation, and why."""
+
+
 def known(fact: T | Unread) -> T:
     """The fact. Raises UnknownError."""
     if isinstance(fact, Unread):
@@ -102,6 +106,8 @@ def _result(check: Check[F], facts: F, before: Mapping[str, Result]) -> Result:
         found = tuple(check.find(facts))
     except UnknownError as error:
         return Result(check.name, check.says, Status.UNKNOWN, note=str(error))
+    except NotMeantError as error:
+        return Result(check.name, check.says, Status.SKIPPED, note=str(error))
     problems = tuple(each for each in found if isinstance(each, Problem))
     note = ", ".join(each.text for each in found if isinstance(each, Note))
     status = Status.OK

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
+from injector.config import parse
 from injector.settings import INJECT
 from meshctl.check import selection
 from meshctl.check.facts import (
@@ -30,8 +31,10 @@ from meshctl.check.facts import (
 )
 from meshctl.check.finding import Unread
 from meshctl.check.permissions import controller_needs, installing_needs
+from meshctl.check.podstate import is_ready
 from meshctl.check.probe import sidecar
 from meshctl.cluster import Cluster, ClusterError, RefusedError
+from proxy.config import ConfigError
 
 AT_ONCE: Final = 16
 MOST_ASKED: Final = 200  # sidecars
@@ -81,9 +84,9 @@ async def controller(cluster: Cluster, facts: Facts) -> None:
         settings=cluster.find(f"{own}/configmaps/{CONTROLLER}"),
         lease=cluster.find(f"/apis/coordination.k8s.io/v1{in_namespace}/leases/{CONTROLLER}"),
         roles=_roles(cluster, facts.namespace),
-        controller_may_not=_denied(cluster, controller_needs(facts.namespace), account),
     )
-    facts.config = _config(facts.settings)
+    _set_config(facts)
+    await _fill(facts, controller_may_not=_denied(cluster, controller_needs(facts.namespace, facts.config), account))
     facts.controller_versions = await _versions(cluster, facts.controller_pods)
 
 
@@ -92,13 +95,13 @@ async def webhook(cluster: Cluster, facts: Facts) -> None:
         facts,
         webhook=cluster.find(f"{ADMISSION}/mutatingwebhookconfigurations/{INJECTOR}"),
         certificates=cluster.find(f"{CORE}/namespaces/{facts.namespace}/secrets/{CERTIFICATE_SECRET}"),
-        namespaces=cluster.list_all(f"{CORE}/namespaces"),
+        namespaces=_namespaces(cluster, facts.only),
     )
     facts.admissions = await _admissions(cluster, facts)
 
 
 async def pods(cluster: Cluster, facts: Facts) -> None:
-    facts.pods = await read(cluster.list_all(f"{CORE}/pods"))
+    facts.pods = await read(_listed(cluster, "pods", facts.only))
     if isinstance(facts.pods, Unread):
         facts.sidecars = facts.pods
         return
@@ -108,7 +111,7 @@ async def pods(cluster: Cluster, facts: Facts) -> None:
 
 
 async def services(cluster: Cluster, facts: Facts) -> None:
-    facts.services = await read(cluster.list_all(f"{CORE}/services"))
+    facts.services = await read(_listed(cluster, "services", facts.only))
 
 
 async def read(answer: Awaitable[T]) -> T | Unread:
@@ -117,6 +120,21 @@ async def read(answer: Awaitable[T]) -> T | Unread:
         return await answer
     except ClusterError as error:
         return Unread(str(error))
+
+
+async def _namespaces(cluster: Cluster, only: Sequence[str]) -> list[Json]:
+    """The namespaces that the controller is for. If it is for some, we may not be allowed to see others."""
+    if not only:
+        return await cluster.list_all(f"{CORE}/namespaces")
+    found = await asyncio.gather(*(cluster.find(f"{CORE}/namespaces/{name}") for name in only))
+    return [each for each in found if each is not None]
+
+
+async def _listed(cluster: Cluster, resource: str, only: Sequence[str]) -> list[Json]:
+    if not only:
+        return await cluster.list_all(f"{CORE}/{resource}")
+    found = await asyncio.gather(*(cluster.list_all(f"{CORE}/namespaces/{name}/{resource}") for name in only))
+    return [item for items in found for item in items]
 
 
 async def _fill(facts: Facts, **answers: Awaitable[Any]) -> None:
@@ -156,6 +174,8 @@ async def _denied(cluster: Cluster, needed: Sequence[Permission], account: str =
 def _asked(permission: Permission, account: str) -> dict[str, Any]:
     resource, _, group = permission.resource.partition(".")
     attributes = {"verb": permission.verb, "resource": resource, "group": group, "namespace": permission.namespace}
+    if permission.name:
+        attributes["name"] = permission.name
     return {"resourceAttributes": attributes, **({"user": account} if account else {})}
 
 
@@ -170,21 +190,19 @@ async def _roles(cluster: Cluster, namespace: str) -> dict[str, Json | None]:
     return dict(zip(paths, found, strict=True))
 
 
-def _config(settings: Json | Unread | None) -> Json:
-    """What controller.yaml in the ConfigMap says, empty if that cannot be understood."""
-    if settings is None or isinstance(settings, Unread):
-        return {}
+def _set_config(facts: Facts) -> None:
+    """Understands controller.yaml, by the controller's own reader."""
+    text = None if isinstance(facts.settings, Unread) else part(facts.settings, "data").get("controller.yaml")
     try:
-        said = yaml.safe_load(str(part(settings, "data").get("controller.yaml") or ""))
-    except yaml.YAMLError:
-        return {}
-    return said if isinstance(said, dict) else {}
+        facts.config = parse(text) if isinstance(text, str) else None
+    except ConfigError as error:
+        facts.config_errors = error.errors
 
 
 async def _versions(cluster: Cluster, pods: Sequence[Json] | Unread) -> dict[str, str | Unread] | Unread:
     if isinstance(pods, Unread):
         return pods
-    ready = {name_of(pod): key_of(pod) for pod in pods if _is_ready(pod)}
+    ready = {name_of(pod): key_of(pod) for pod in pods if is_ready(pod)}
 
     async def version(name: str) -> str:
         return await controller_version(cluster, ready[name])
@@ -198,11 +216,6 @@ async def controller_version(cluster: Cluster, pod: Key) -> str:
     return str(said.get("version")) if isinstance(said, dict) else "unknown"
 
 
-def _is_ready(pod: Json) -> bool:
-    conditions = part(pod, "status").get("conditions") or ()
-    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
-
-
 def _runs(pod: Json) -> bool:
     return bool(part(pod, "status").get("phase") == "Running" and part(pod, "status").get("podIP"))
 
@@ -211,6 +224,8 @@ async def _admissions(cluster: Cluster, facts: Facts) -> Mapping[str, Admission 
     """What comes of a trial pod where sidecars are asked for; if that is nowhere, in a namespace that is watched."""
     if isinstance(facts.namespaces, Unread):
         return facts.namespaces
+    if not facts.has_webhook:
+        return {}
     wanted = [name_of(each) for each in facts.namespaces if selection.enabled(facts, each)]
     if not wanted:
         usual = [name_of(each) for each in facts.namespaces if selection.watched(facts, each)]

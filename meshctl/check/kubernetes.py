@@ -34,7 +34,7 @@ def _version(facts: Facts) -> Iterator[Problem]:
             f"the API server is {_text(version)}: there are no EndpointSlices in it",
             f"upgrade the cluster to {_text(NATIVE_SIDECARS)} or later",
         )
-    elif version < NATIVE_SIDECARS and part(facts.config, "injection").get("native_sidecar", True):
+    elif version < NATIVE_SIDECARS and (facts.config is None or facts.config.injection.native_sidecar):
         yield Problem(
             f"the API server is {_text(version)}: it does not know native sidecars, which came with "
             f"{_text(NATIVE_SIDECARS)}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from meshctl.check.facts import Permission, counted
+from injector.config import ControllerConfig
+from meshctl.check.facts import CERTIFICATE_SECRET, CONTROLLER, INJECTOR, Permission, counted
 
 _INSTALLED: Final = (
     "clusterroles.rbac.authorization.k8s.io",
@@ -22,30 +23,47 @@ _INSTALLED_IN_NAMESPACE: Final = (
     "serviceaccounts",
     "services",
 )
-_READS: Final = ("get", "list", "watch")
+_FOLLOWS: Final = ("get", "list", "watch")
 
 
 def installing_needs(namespace: str) -> tuple[Permission, ...]:
     """To create and to change all that is installed, as `kubectl apply` does."""
+    verbs = ("create", "patch")
+    return (*_each(verbs, _INSTALLED, ("",)), *_each(verbs, _INSTALLED_IN_NAMESPACE, (namespace,)))
+
+
+def controller_needs(namespace: str, config: ControllerConfig | None) -> tuple[Permission, ...]:
+    """To follow Services and slices, and with the webhook to inject, to lead and to keep its certificate."""
+    only = config.namespaces if config is not None and config.namespaces else ("",)
+    webhook = config is None or config.webhook.enabled
+    makes_certificates = webhook and (config is None or config.webhook.certificates == "self")
     return (
-        *(Permission(verb, resource) for resource in _INSTALLED for verb in ("create", "patch")),
-        *(
-            Permission(verb, resource, namespace)
-            for resource in _INSTALLED_IN_NAMESPACE
-            for verb in ("create", "patch")
-        ),
+        *(_each(_FOLLOWS, ("services", "endpointslices.discovery.k8s.io"), only)),
+        *(_injects(namespace, only) if webhook else ()),
+        *(_keeps(namespace) if makes_certificates else ()),
     )
 
 
-def controller_needs(namespace: str) -> tuple[Permission, ...]:
-    return (
-        *(Permission(verb, resource) for resource in ("services", "namespaces") for verb in _READS),
-        *(Permission(verb, "endpointslices.discovery.k8s.io") for verb in _READS),
-        *(Permission(verb, "mutatingwebhookconfigurations.admissionregistration.k8s.io") for verb in ("get", "patch")),
-        Permission("create", "events"),
-        *(Permission(verb, "secrets", namespace) for verb in ("get", "create", "update")),
-        *(Permission(verb, "leases.coordination.k8s.io", namespace) for verb in ("get", "create", "update")),
-    )
+def _injects(namespace: str, only: Sequence[str]) -> Iterator[Permission]:
+    yield from _each(_FOLLOWS, ("namespaces",), ("",))
+    yield from _each(("create",), ("events",), only)
+    yield from _each(_FOLLOWS, ("secrets",), (namespace,), CERTIFICATE_SECRET)
+    yield from _each(("create",), ("leases.coordination.k8s.io",), (namespace,))
+    yield from _each(("get", "update"), ("leases.coordination.k8s.io",), (namespace,), CONTROLLER)
+
+
+def _keeps(namespace: str) -> Iterator[Permission]:
+    yield from _each(("create",), ("secrets",), (namespace,))
+    yield from _each(("update",), ("secrets",), (namespace,), CERTIFICATE_SECRET)
+    yield from _each(("get", "patch"), ("mutatingwebhookconfigurations.admissionregistration.k8s.io",), ("",), INJECTOR)
+
+
+def _each(
+    verbs: Sequence[str], resources: Sequence[str], namespaces: Sequence[str], name: str = ""
+) -> Iterator[Permission]:
+    for resource in resources:
+        for namespace in namespaces:
+            yield from (Permission(verb, resource, namespace, name) for verb in verbs)
 
 
 def listed(permissions: Iterable[Permission]) -> str:

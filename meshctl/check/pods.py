@@ -11,7 +11,7 @@ from injector.patch import injection
 from injector.report import Reason
 from injector.settings import CONFIG_PREFIX, INJECT, PORTS, SIDECAR, Settings
 from meshctl.check.facts import Facts, Json, Key, annotations_of, counted, key_of, name_of, part
-from meshctl.check.finding import Check, Note, Problem, Unread, known
+from meshctl.check.finding import Check, Note, NotMeantError, Problem, Unread, known
 from meshctl.check.selection import injected, owner, restart, running, watched, with_sidecar
 
 MIRROR: Final = "kubernetes.io/config.mirror"
@@ -53,14 +53,15 @@ def _namespaces(facts: Facts) -> Iterator[Problem]:
 
 
 def _missing(facts: Facts) -> Iterator[Problem | Note]:
+    if not facts.has_webhook:
+        raise NotMeantError("without a webhook, only those have one that went through `meshctl inject`")
     namespaces = {name_of(each): each for each in known(facts.namespaces) if watched(facts, each)}
-    by_default = bool(part(facts.config, "injection").get("enabled_by_default"))
     late: dict[Key, list[str]] = defaultdict(list)
     for pod in running(facts):
         namespace = namespaces.get(key_of(pod)[0])
         if namespace is None or injected(pod) or MIRROR in annotations_of(pod):
             continue
-        report = injection(pod, _ANY, annotations_of(namespace), by_default=by_default).report
+        report = injection(pod, _ANY, annotations_of(namespace), by_default=facts.by_default).report
         if report.reason is None:
             late[key_of(pod)[0], owner(pod)].append(name_of(pod))
         elif report.reason in HINTS:
@@ -77,9 +78,10 @@ def _missing(facts: Facts) -> Iterator[Problem | Note]:
 
 
 def _versions(facts: Facts) -> Iterator[Problem]:
-    wanted = part(facts.config, "injection").get("image")
-    if not wanted:
-        known(Unread("the controller's settings do not name an image"))
+    if facts.config is None:
+        known(Unread("the controller's settings are not known"))
+        return
+    wanted = facts.config.injection.image
     old: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for pod in with_sidecar(facts):
         if OWN_IMAGE not in annotations_of(pod) and (has := image(pod)) != wanted:

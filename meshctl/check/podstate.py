@@ -48,6 +48,12 @@ def troubles(pod: Json, container: Callable[[str], bool] = lambda _: True) -> It
         yield from _trouble(where, namespace, name, each)
 
 
+def is_ready(pod: Json) -> bool:
+    """Whether its condition says so."""
+    conditions = part(pod, "status").get("conditions") or ()
+    return any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
+
+
 def statuses(pod: Json) -> list[Json]:
     """The statuses of all containers, init containers first."""
     status = part(pod, "status")

@@ -20,16 +20,15 @@ def injected(pod: Json) -> bool:
 
 def watched(facts: Facts, namespace: Json) -> bool:
     """Whether the webhook is asked about pods of this namespace at all."""
-    name, only = name_of(namespace), part(facts.config, "namespaces")
+    name, only = name_of(namespace), facts.only
     opted_out = part(namespace, "metadata", "labels").get(INJECT) == "disabled"
     return name not in (facts.namespace, *OUTSIDE) and not opted_out and (not only or name in only)
 
 
 def enabled(facts: Facts, namespace: Json) -> bool:
     """Whether pods of this namespace are to have a sidecar unless they say otherwise."""
-    by_default = bool(part(facts.config, "injection").get("enabled_by_default"))
     try:
-        return watched(facts, namespace) and is_wanted(annotations_of(namespace), {}, by_default)[0]
+        return watched(facts, namespace) and is_wanted(annotations_of(namespace), {}, facts.by_default)[0]
     except AnnotationsError:
         return False
 

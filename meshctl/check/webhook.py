@@ -22,7 +22,7 @@ from meshctl.check.facts import (
     counted,
     part,
 )
-from meshctl.check.finding import Check, Note, Problem, Unread, known
+from meshctl.check.finding import Check, Note, NotMeantError, Problem, Unread, known
 
 DAY_S: Final = 86_400.0
 SOON_S: Final = 14 * DAY_S
@@ -31,6 +31,8 @@ NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 
 
 def _configuration(facts: Facts) -> Iterator[Problem]:
+    if not facts.has_webhook:
+        raise NotMeantError("by the controller's settings pods are injected with `meshctl inject` alone")
     found = known(facts.webhook)
     if found is None:
         yield Problem(
@@ -148,7 +150,7 @@ def _lasts(facts: Facts) -> Iterator[Problem]:
 
 
 def _renew(facts: Facts) -> str:
-    if part(facts.config, "webhook").get("certificates") == "provided":
+    if facts.config is not None and facts.config.webhook.certificates == "provided":
         return f"see what cert-manager says: kubectl describe certificate,certificaterequest -n {facts.namespace}"
     return (
         f"have it made anew: kubectl delete secret -n {facts.namespace} {CERTIFICATE_SECRET}; if it does not come "

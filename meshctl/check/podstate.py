@@ -76,7 +76,7 @@ def _trouble(where: str, namespace: str, name: str, status: Json) -> Iterator[Pr
     elif terminated := state.get("terminated"):
         if terminated.get("exitCode"):
             yield Problem(f"container {container} of {where} has ended{ended_how(terminated)}", logs)
-    elif state.get("running") and status.get("ready") is False:
+    elif "running" in state and status.get("ready") is False:
         yield Problem(f"container {container} of {where} runs and is not ready", logs)
 
 

@@ -8,6 +8,7 @@ socket is opened, and the key is never on a disk.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,8 @@ class Lifetime:
     ends_s: float
 
 
+_ONE: Final = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
 # X509_V_ERR_ of OpenSSL's x509_vfy.h
 _FAULTS: Final = {
     9: Fault.NOT_YET,
@@ -54,22 +57,31 @@ _FAULTS: Final = {
 def accepted(ca_pem: bytes, certificate_pem: bytes, key_pem: bytes, name: str) -> Lifetime | Refused:
     """The lifetime of the certificate if a client that trusts only `ca_pem` takes it for `name` now."""
     try:
-        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        client.hostname_checks_common_name = False
-        client.load_verify_locations(cadata=ca_pem.decode("ascii"))
-    except (ssl.SSLError, ValueError) as error:
-        return Refused(Fault.CA, f"it is no CA certificate: {error}")
-    try:
         server = _server(certificate_pem, key_pem)
     except ssl.SSLError as error:
         mismatch = error.reason == "KEY_VALUES_MISMATCH"
         return Refused(Fault.KEY if mismatch else Fault.UNREADABLE, error.reason or str(error))
+    refused = Refused(Fault.CA, "there is no CA certificate")
+    # One by one, as Go does it: of two authorities with one name OpenSSL would only try the first.
+    for authority in _ONE.findall(ca_pem):
+        found = _accepted(authority, server, name)
+        if isinstance(found, Lifetime):
+            return found
+        if refused.fault is Fault.CA:
+            refused = found
+    return refused
+
+
+def _accepted(ca_pem: bytes, server: ssl.SSLContext, name: str) -> Lifetime | Refused:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.hostname_checks_common_name = False
     try:
+        client.load_verify_locations(cadata=ca_pem.decode("ascii"))
         return _lifetime(_handshake(client, server, name))
     except ssl.SSLCertVerificationError as error:
         return Refused(_FAULTS.get(error.verify_code, Fault.CA), error.verify_message)
-    except ssl.SSLError as error:
-        return Refused(Fault.UNREADABLE, error.reason or str(error))
+    except (ssl.SSLError, ValueError) as error:
+        return Refused(Fault.CA, str(error))
 
 
 def authorities(ca_pem: bytes) -> list[Lifetime]:

@@ -156,6 +156,20 @@ async def test_names_are_added_and_taken_back() -> None:
         assert world.told == [("b:1", None)], "voting:8080 was not asked for"
 
 
+async def test_a_name_that_is_wanted_again_at_once_is_asked_for_anew() -> None:
+    async with running() as world:
+        for name in ("a:1", "b:1"):
+            world.directory.follow(name)
+        await world.until(lambda: list(world.controller.last.resource_names) == ["a:1", "b:1"])
+        world.directory.forget("a:1")
+        world.directory.follow("a:1")
+        await world.until(lambda: list(world.controller.last.resource_names) == ["b:1", "a:1"])
+        assert [list(request.resource_names) for request in world.controller.requests[0]][-2:] == [
+            ["b:1"],
+            ["b:1", "a:1"],
+        ]
+
+
 async def test_a_response_that_cannot_be_used_is_refused_and_the_stream_goes_on() -> None:
     async with running() as world:
         world.directory.follow("voting:8080")

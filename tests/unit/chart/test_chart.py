@@ -1,7 +1,6 @@
 """What the chart makes: valid objects, the names that the rest of meshctl knows, and no more rights than are used."""
 
 import re
-import tomllib
 from typing import Any
 
 import kubernetes_validate
@@ -13,6 +12,7 @@ from injector.iptables import Interception
 from meshctl.chart.functions import NAMES
 from meshctl.chart.render import ORDER, render
 from meshctl.chart.values import defaults, merged
+from proxy.version import VERSION
 from tests.support.helm import CHART
 from tests.support.manifests import Document, named
 from tests.support.process import ROOT
@@ -227,8 +227,7 @@ def test_the_sidecars_policy_closes_their_admin_port_alone_and_opens_it_to_who_i
 
 def test_the_version_is_that_of_the_package() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert chart["version"] == chart["appVersion"] == project["version"]
+    assert chart["version"] == chart["appVersion"] == VERSION
 
 
 def test_the_functions_listed_are_those_that_are_read_and_all_are_used() -> None:

@@ -122,9 +122,12 @@ async def test_what_is_no_service_or_pod_of_ours_is_not_found(name: str) -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["", ":80", "*", "voting:", "voting:0", "voting:65536", "voting:http", "voting:8080/", "a b", "-a:80",
-     "[fd00::1:80", "a..b:80", "[voting]:80", "voting:²", "é:80", "a." * 140 + "a", "a" * 100_000, "\x00", "voting\n:80", "http://a"],
-)  # fmt: skip
+    [
+        *("", "*", "a b", "a" * 100_000, "a." * 140 + "a", "\x00", "é:80", "http://a", "-a:80", "a..b:80"),
+        *("voting:", "voting:0", "voting:65536", "voting:http", "voting:8080/", "voting:²", "voting\n:80", ":80"),
+        *("[voting]:80", "[fd00::1:80", "fd00::1]:80"),
+    ],
+)
 async def test_what_is_no_authority_is_an_invalid_argument_and_the_others_are_answered(name: str) -> None:
     async with served(cluster()) as it, sidecar(it, name, "voting:8080") as web:
         await web.read()

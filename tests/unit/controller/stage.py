@@ -87,10 +87,14 @@ class Caller:
         self._session = session
         self.url = f"https://127.0.0.1:{controller.injection.webhook.address.port}/inject"
 
+    def trusting(self) -> ssl.SSLContext:
+        """The TLS context of who trusts the caBundle as it is now."""
+        return trusting(self._server)
+
     async def post(self, body: Any, **options: Any) -> tuple[int, bytes]:
         """(status, body) of any request."""
         options.setdefault("headers", {"Content-Type": "application/json"})
-        options.setdefault("ssl", trusting(self._server))
+        options.setdefault("ssl", self.trusting())
         if isinstance(body, (str, bytes)):
             body = io.BytesIO(body.encode() if isinstance(body, str) else body)  # sent piece by piece, with its length
         async with self._session.post(self.url, data=body, server_hostname=SERVER_NAME, **options) as response:

@@ -24,8 +24,6 @@ SERVICE: Final = "envoy.service.endpoint.v3.EndpointDiscoveryService"
 METHOD: Final = "StreamEndpoints"
 GRACE_S: Final = 5.0
 
-GRACE_S: Final = 2.0
-
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
     ("grpc.max_receive_message_length", 2 * 1024 * 1024),

@@ -16,16 +16,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import aiohttp
 
+from meshctl.access import Access
 from proxy.discovery.kubernetes import client
 
 CONNECT_S: Final = 5.0
-ANSWER_S: Final = 15.0
 PAGE_ITEMS: Final = 500
 FIELD_MANAGER: Final = "meshctl"
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -66,15 +65,6 @@ _HINTS: Final = {
     401: "the credentials are wrong or have expired: log in to the cluster again, and see that `kubectl get ns` works",
     403: "ask for that permission, or use a context of somebody who has it (--context)",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """Which cluster is meant: None means what kubectl would take."""
-
-    kubeconfig: str | None = None
-    context: str | None = None
-    timeout_s: float = ANSWER_S
 
 
 class Cluster:

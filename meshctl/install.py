@@ -18,9 +18,10 @@ import click
 from meshctl.options import NAMESPACE, access_options, ask, fail, namespace_option
 
 if TYPE_CHECKING:
+    from meshctl.access import Access
     from meshctl.chart.render import Manifest
     from meshctl.chart.values import Values
-    from meshctl.cluster import Access, Cluster
+    from meshctl.cluster import Cluster
     from meshctl.installation import Identity
 
 EXIT_WRONG_VALUES = 2

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
+from meshctl.access import ANSWER_S, Access
+
 if TYPE_CHECKING:
-    from meshctl.cluster import Access, Cluster
+    from meshctl.cluster import Cluster
 
 NAMESPACE = "meshctl"
 DISTRIBUTION = "meshctl-proxy"
@@ -37,6 +39,25 @@ namespace_option = click.option(
 )
 
 
+pod_namespace_option = click.option(
+    "-n", "--namespace", metavar="NAME", help="The pod's namespace.  [default: the context's]"
+)
+controller_namespace_option = click.option(
+    "--controller-namespace",
+    default=NAMESPACE,
+    show_default=True,
+    metavar="NAME",
+    help="The namespace that meshctl is installed in.",
+)
+
+
+class AbsentError(click.ClickException):
+    """What was asked for is not there: said on stderr, with what to do about it; the exit code is 1."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}\nHint: {hint}" if hint else problem)
+
+
 def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options that say which cluster is meant; the command gets them as `access`."""
 
@@ -48,14 +69,14 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--timeout",
         "timeout_s",
         type=click.FloatRange(min=0, min_open=True),
-        default=15.0,
+        default=ANSWER_S,
         show_default=True,
         metavar="SECONDS",
         help="How long one answer may take.",
     )
     @functools.wraps(command)
     def with_access(*args: Any, kubeconfig: str | None, context: str | None, timeout_s: float, **options: Any) -> Any:
-        access = _access(kubeconfig=kubeconfig, context=context, timeout_s=timeout_s)
+        access = Access(kubeconfig=kubeconfig, context=context, timeout_s=timeout_s)
         return command(*args, access=access, **options)
 
     return with_access
@@ -96,9 +117,3 @@ def fail(problem: str, hint: str = "", code: int = EXIT_UNKNOWN) -> NoReturn:
     if hint:
         click.echo(f"Hint: {hint}", err=True)
     sys.exit(code)
-
-
-def _access(**options: Any) -> Access:
-    with needed():
-        from meshctl.cluster import Access
-    return Access(**options)

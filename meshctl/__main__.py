@@ -17,6 +17,7 @@ from meshctl.completion import completion
 from meshctl.endpoints import endpoints
 from meshctl.init_iptables import init_iptables
 from meshctl.inject import inject, uninject
+from meshctl.install import install, uninstall, upgrade
 from meshctl.lifecycle import await_ready, shutdown
 from meshctl.metrics import metrics
 from meshctl.versions import version
@@ -90,6 +91,9 @@ def demo(keep: bool) -> None:
 
 
 for command in (
+    install,
+    upgrade,
+    uninstall,
     inject,
     uninject,
     check,

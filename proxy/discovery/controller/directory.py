@@ -26,6 +26,7 @@ from proxy.version import VERSION
 log = logging.getLogger("meshctl")
 
 CONNECT_S: Final = 5.0
+ANSWER_S: Final = 10.0  # a controller that leaves a name unanswered for longer is left
 PING_EVERY_S: Final = 20.0
 PING_ANSWER_S: Final = 10.0
 FIRST_WAIT_S: Final = 0.1
@@ -42,6 +43,7 @@ class ControllerDirectory:
         zone: str,
         tell: Tell,
         *,
+        answer_s: float = ANSWER_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rand: Callable[[], float] = random.random,
     ) -> None:
@@ -49,6 +51,7 @@ class ControllerDirectory:
         self._address = config.controller
         self._hello = first_request(config.pod or "", config.namespace or "", zone, VERSION)
         self._tell = tell
+        self._answer_s = answer_s
         self._sleep = sleep
         self._rand = rand
         self._wanted = _Wanted()
@@ -95,6 +98,7 @@ class ControllerDirectory:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(conversation.speak())
                         tasks.create_task(conversation.listen(self._told))
+                        tasks.create_task(self._wanted.see_answered(self._answer_s))
                 except ExceptionGroup as errors:
                     raise errors.exceptions[0] from None  # grpclib puts the status there, if one came
         finally:
@@ -108,6 +112,7 @@ class ControllerDirectory:
         self._wait_s, self._complained = FIRST_WAIT_S, False
         for name, answer in said:
             if name in self._wanted.names:
+                self._wanted.unanswered.pop(name, None)
                 self._tell(name, answer)
 
 
@@ -117,18 +122,37 @@ class _Wanted:
     def __init__(self) -> None:
         self.names: dict[str, None] = {}
         self.left: set[str] = set()  # since the last request
+        self.unanswered: dict[str, float] = {}  # since when, on this stream, oldest first
         self.changed = asyncio.Event()
 
     def add(self, name: str) -> None:
         if name not in self.names:
             self.names[name] = None
+            self.unanswered[name] = asyncio.get_running_loop().time()
             self.changed.set()
 
     def remove(self, name: str) -> None:
         if name in self.names:
             del self.names[name]
+            self.unanswered.pop(name, None)
             self.left.add(name)
             self.changed.set()
+
+    def begin(self) -> None:
+        """On a new stream nothing has been said yet."""
+        now_s = asyncio.get_running_loop().time()
+        self.unanswered = dict.fromkeys(self.names, now_s)
+        self.left.clear()
+        self.changed.set()
+
+    async def see_answered(self, within_s: float) -> None:
+        """Raises TimeoutError when a name was not answered in time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            oldest_s = next(iter(self.unanswered.values()), loop.time())
+            if loop.time() - oldest_s >= within_s:
+                raise TimeoutError(f"it did not answer for {within_s:g} s")
+            await asyncio.sleep(within_s / 4)
 
 
 class _Conversation:
@@ -144,8 +168,7 @@ class _Conversation:
         self._next = DiscoveryRequest()
         self._next.CopyFrom(hello)
         self._wanted = wanted
-        wanted.left.clear()
-        wanted.changed.set()
+        wanted.begin()
 
     async def speak(self) -> None:
         """Says which names are wanted, first of all and at each change; that also acknowledges what was heard."""

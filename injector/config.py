@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from injector.annotations import ANNOTATIONS, HIGHEST_GRACE_S, LOG_LEVELS, settings_of
-from injector.settings import Settings
+from injector.settings import CONTROLLER, Settings
 from proxy import yamltree
 from proxy.address import SocketAddress, address, dns_name
 from proxy.config import ConfigError, KubernetesConfig
@@ -100,10 +100,9 @@ class InjectionConfig:
     log_level: str = key(choice(*LOG_LEVELS), default="info")
     access_log: bool = key(flag, default=False)
     shutdown_grace_s: int = key(integer(0, HIGHEST_GRACE_S), default=30)
-    discovery: str = key(choice("controller", "direct"), default="controller")
-    controller_address: str | None = key(
-        Nullable(text(r"[^\s:\[\]]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", "a host and a port")),
-        default="meshctl-controller.meshctl.svc:8086",
+    discovery: str = key(_as_annotated("discovery"), default="controller")
+    controller_address: str = key(
+        text(r"[^\s:\[\]]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", "a host and a port"), default=CONTROLLER
     )
 
     def settings(self) -> Settings:

@@ -1,21 +1,19 @@
 """The demo application of deploy/demo on the cluster without containers, and what its own counters say.
 
-The web front counts its votes by the pod that answered, and every call that failed and was not meant to; the bot says of
-each vote that failed. `Watched` compares two moments.
+The web front counts its votes by the pod that answered, and every call that failed and was not meant to; the bot says
+of each vote that failed. `Watched` compares two moments.
 """
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tests.kube.api import Json
 from tests.kube.nodes import NodeCluster
-from tests.support.process import ROOT
+from tests.kube.shipped import meshctl
 from tests.support.waiting import wait_until
 
 SPACE = "emojivote"
@@ -26,30 +24,18 @@ WEB_PORT = 8080
 VOTES_WITHIN_S = 60
 
 
-def meshctl(*arguments: str, text: str = "") -> str:
-    """Runs meshctl to its end and returns its stdout; AssertionError unless it exits with 0."""
-    command = [sys.executable, "-m", "meshctl", *arguments]
-    done = subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, f"meshctl {' '.join(arguments)} exited with {done.returncode}:\n{done.stderr}"
-    return done.stdout
-
-
 @dataclass
 class Demo:
-    """The application, with sidecars. `replicas` of voting are ready whenever a test has it."""
+    """The application, with sidecars."""
 
     nodes: NodeCluster
-    replicas: int = 3
 
     def pods(self, name: str, count: int) -> list[Json]:
-        """The pods of a Deployment, once `count` are ready and no other is left of it."""
-        path = f"/api/v1/namespaces/{SPACE}/pods?labelSelector={NAME}={name}"
-        pods = self.nodes.wait_ready(SPACE, count, **{NAME: name})
-        wait_until(lambda: len(self.nodes.admin.get(path)["items"]) == count, f"the end of other pods of {name}", 60)
-        return pods
+        """The pods of a Deployment, once `count` are ready, and no more there but those that are about to go."""
+        return self.nodes.wait_ready(SPACE, count, {NAME: name})
 
     def scale(self, count: int) -> list[Json]:
-        """Another number of voting pods; returns them when they are ready and the others have ended."""
+        """Another number of voting pods; returns them when they are ready."""
         self.kubectl("scale", "deployment/voting", f"--replicas={count}")
         return self.pods("voting", count)
 
@@ -58,7 +44,7 @@ class Demo:
 
     def stats(self) -> Json:
         """What the web front has counted."""
-        (web,) = self.nodes.pods(SPACE, **{NAME: "web"})
+        (web,) = self.nodes.pods(SPACE, {NAME: "web"})
         found: Json = json.loads(self.nodes.get(web, WEB_PORT, "/stats"))
         return found
 
@@ -67,7 +53,7 @@ class Demo:
         return {pod: counts["accepted"] for pod, counts in self.stats()["pods"].items()}
 
     def bot_log(self) -> str:
-        (bot,) = self.nodes.pods(SPACE, **{NAME: "bot"})
+        (bot,) = self.nodes.pods(SPACE, {NAME: "bot"})
         return self.nodes.log(bot, "bot")
 
     def wait_for_votes(self, pods: list[Json], each: int = 5) -> None:
@@ -96,25 +82,28 @@ class Watched:
     demo: Demo
     before: Json
     log_before: str
-    failures: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
         now = self.demo.stats()
         new = {text: count - self.before["failures"].get(text, 0) for text, count in now["failures"].items()}
-        assert {text: count for text, count in new.items() if count} == {}, "calls of the web front failed"
+        failed = {text: count for text, count in new.items() if count}
+        assert not failed, f"calls of the web front failed: {failed}\n{self.demo.nodes.described(SPACE)}"
         said = self.demo.bot_log().removeprefix(self.log_before)
         assert not re.search("failed|broke", said), f"the bot says:\n{said}"
         assert self.votes() > 0, "no votes at all"
 
     def votes(self) -> int:
         """How many were accepted since then."""
-        return sum(self.demo.answered().values()) - sum(counts["accepted"] for counts in self.before["pods"].values())
+        return sum(self._counts().values())
 
     def shares(self) -> dict[str, float]:
         """Of the votes since then, by pod."""
-        before = {pod: counts["accepted"] for pod, counts in self.before["pods"].items()}
-        counts = {pod: count - before.get(pod, 0) for pod, count in self.demo.answered().items()}
+        counts = self._counts()
         return {pod: count / sum(counts.values()) for pod, count in counts.items() if count}
+
+    def _counts(self) -> dict[str, int]:
+        before = {pod: int(counts["accepted"]) for pod, counts in self.before["pods"].items()}
+        return {pod: count - before.get(pod, 0) for pod, count in self.demo.answered().items()}
 
 
 def install(nodes: NodeCluster) -> None:
@@ -130,7 +119,7 @@ def start(nodes: NodeCluster) -> Demo:
     nodes.admin.wait_for(f"/api/v1/namespaces/{SPACE}/serviceaccounts/default")
     nodes.kubectl("apply", "--filename=-", text=nodes.kubectl("kustomize", MANIFESTS))
     demo = Demo(nodes)
-    for name, count in {"emoji": 1, "voting": demo.replicas, "web": 1, "bot": 1}.items():
+    for name, count in {"emoji": 1, "voting": 3, "web": 1, "bot": 1}.items():
         demo.pods(name, count)
     wait_until(lambda: sum(demo.answered().values()) > 0, "the first votes", VOTES_WITHIN_S, interval_s=0.1)
     return demo

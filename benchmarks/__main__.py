@@ -13,9 +13,22 @@ import click
 from benchmarks import install, machine, process, report, rounds
 from benchmarks.peers import BY_NAME, Peer
 from benchmarks.results import Results
-from benchmarks.scenarios import FULL, SMOKE, Scenario, churn, http1, latency, open_streams, slow, stream, tcp, unary
+from benchmarks.scenarios import (
+    FULL,
+    SMOKE,
+    Scenario,
+    churn,
+    controller,
+    http1,
+    latency,
+    open_streams,
+    slow,
+    stream,
+    tcp,
+    unary,
+)
 
-_MODULES = (unary, latency, stream, slow, churn, open_streams, http1, tcp)
+_MODULES = (unary, latency, stream, slow, churn, open_streams, http1, tcp, controller)
 SCENARIOS = {module.SCENARIO.name: module.SCENARIO for module in _MODULES}
 OURS = "meshctl"
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 
 SERVICE: Final = "envoy.service.endpoint.v3.EndpointDiscoveryService"
 METHOD: Final = "StreamEndpoints"
-
-GRACE_S: Final = 2.0
+GRACE_S: Final = 5.0
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
@@ -36,6 +35,10 @@ OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.max_connection_idle_ms", 300_000),
+    # Now and then (10 % earlier or later, says gRPC) a sidecar has to connect again: so a new replica gets its share,
+    # and one that answers pings but reads nothing does not stay.
+    ("grpc.max_connection_age_ms", 1_800_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
 )
 
 
@@ -62,12 +65,15 @@ class EndpointServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listens. Raises RuntimeError if it cannot."""
+        """Listens. Raises OSError if it cannot."""
         self._assignments = Assignments(self._catalog, self._domain)
         self._server = grpc.aio.server(options=OPTIONS)
         method = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
-        self.port = self._server.add_insecure_port(str(self._address))
+        try:
+            self.port = self._server.add_insecure_port(str(self._address))
+        except RuntimeError:  # what went wrong is on standard error only: gRPC says it there
+            raise OSError(f"endpoint service: cannot listen on {self._address}") from None
         await self._server.start()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:
@@ -83,22 +89,20 @@ class EndpointServer:
     async def _serve(self, _: object, call: Any) -> None:
         """One stream. Messages are bytes both ways, since no codec is given above."""
         assert self._assignments is not None
+        stream = Stream(call, self._assignments, self._limits, self._metrics)
+        self._streams.add(stream)
+        self._metrics.streams.set(len(self._streams))
         try:
-            if len(self._streams) >= self._limits.streams:
+            if len(self._streams) > self._limits.streams:
                 text = f"{self._limits.streams} sidecars are served already"
                 raise EndedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too_many_streams", text)
-            await self._run(Stream(call, self._assignments, self._limits, self._metrics))
+            await stream.run()
         except EndedError as error:
             self._metrics.ended.labels(error.reason).inc()
             if error.reason != "stopping":
                 log.warning("%s: stream ended: %s", call.peer(), error)
+            # The status comes after what is being written: a sidecar that reads nothing counts until it is gone.
             await call.abort(error.code, error.text)
-
-    async def _run(self, stream: Stream) -> None:
-        self._streams.add(stream)
-        self._metrics.streams.inc()
-        try:
-            await stream.run()
         finally:
             self._streams.discard(stream)
-            self._metrics.streams.dec()
+            self._metrics.streams.set(len(self._streams))

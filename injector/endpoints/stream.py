@@ -1,11 +1,13 @@
 """One sidecar's stream: what it wants, what it was sent, and what it is owed.
 
-The first change is sent at once, later ones after a pause that counts from the last change sent; an answer to a name
-that is new to the stream never waits. What is owed is a set of names, not a queue: when the sidecar reads slowly,
-changes come together in it, and it is sent the latest state of each. A sidecar that takes nothing for long is cut off.
+The first change is sent at once, with what comes within a few milliseconds of it: a change of one Service may be one of
+several names. Later ones wait for a pause that counts from the last change sent; what the stream was never told of a
+name does not. What is owed is a set of names, not a queue: when the sidecar reads slowly, changes come together in it,
+and it is sent the latest state of each. A sidecar that takes nothing for long is cut off.
 
-Versions and nonces count up from 1. A request that answers another than the last response is stale and passed over, as
-the protocol has it: the sidecar says all it wants again when it answers the newer one.
+Versions and nonces count up from 1. A request that answers another than the last response is stale and not answered, as
+the protocol has it: the sidecar says all it wants again when it answers the newer one. But what a stale one leaves out
+was given up: it may be wanted again by then, and has to be told anew.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -25,6 +27,8 @@ from injector.endpoints.metrics import Metrics
 from injector.endpoints.request import EndedError, Request, read
 
 log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Stream:
         self._due: dict[str, float] = {}  # since when; inf for what is new to the stream
         self._number = 0
         self._rests_until_s = 0.0
+        self._writing = False
         self._wake = asyncio.Event()
         self._alarm: asyncio.TimerHandle | None = None
         self._end: asyncio.Future[None] = self._loop.create_future()
@@ -77,9 +82,11 @@ class Stream:
 
     def on_change(self, assignment: Assignment, since_s: float) -> None:
         """See `assignments.Reader`."""
-        if self._wanted.get(assignment.text) is assignment:
-            self._due.setdefault(assignment.text, since_s)
-            self._wake_rested()
+        text = assignment.text
+        if self._wanted.get(text) is assignment:
+            self._due.setdefault(text, since_s if text in self._sent else math.inf)
+            if not self._writing:
+                self._wake_at(self._loop.time() + SETTLE_S)
 
     # ---- what the sidecar says ----
 
@@ -92,44 +99,48 @@ class Stream:
             self._metrics.nacks.inc()
             log.warning("%s refused a response: %.200s", self._call.peer(), request.problem)
         if self._node is None:
-            self._node = request
-        elif request.nonce != (str(self._number) if self._number else ""):
-            self._metrics.stale.inc()
-            return
-        before = len(self._wanted)
+            self._node, stale = request, False
+        else:
+            stale = request.nonce != (str(self._number) if self._number else "")
         for text in self._wanted.keys() - set(request.names):
             self._leave(text)
+        if stale:
+            self._metrics.stale.inc()
+            return
         for text in request.names:
             if text not in self._wanted:
                 self._join(text, self._node)
-        self._metrics.subscriptions.inc(len(self._wanted) - before)
 
     def _join(self, text: str, node: Request) -> None:
         assignment = self._wanted[text] = self._assignments.join(self, text, node.namespace, node.zone)
+        self._metrics.subscriptions.inc()
         if assignment.part is not None:
             self._due[text] = math.inf
             self._wake.set()
 
     def _leave(self, text: str) -> None:
         self._assignments.leave(self, self._wanted.pop(text))
+        self._metrics.subscriptions.dec()
         self._sent.pop(text, None)
         self._due.pop(text, None)
 
     def _close(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._metrics.subscriptions.dec(len(self._wanted))
         for text in list(self._wanted):
             self._leave(text)
 
     # ---- what it is told ----
 
-    def _wake_rested(self) -> None:
-        """Wakes the writer when the pause is over, which may be now."""
-        if self._loop.time() >= self._rests_until_s:
-            self._wake.set()
-        elif self._alarm is None:
-            self._alarm = self._loop.call_at(self._rests_until_s, self._on_alarm)
+    def _wake_at(self, at_s: float) -> None:
+        """Wakes the writer, but for mere changes not before its pause is over."""
+        if math.inf not in self._due.values():
+            at_s = max(at_s, self._rests_until_s)
+        if self._alarm is not None:
+            if self._alarm.when() <= at_s:
+                return
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(at_s, self._on_alarm)
 
     def _on_alarm(self) -> None:
         self._alarm = None
@@ -140,10 +151,12 @@ class Stream:
             await self._wake.wait()
             self._wake.clear()
             due, self._due = self._due, {}
+            self._writing = True
             for parts, since_s in self._batches(due):
                 await self._send(parts, since_s)
+            self._writing = False
             if self._due:
-                self._wake_rested()
+                self._wake_at(self._loop.time())
 
     def _batches(self, due: dict[str, float]) -> Iterator[tuple[list[bytes], float]]:
         """The parts of each response, and since when the oldest of them was due. They are as new as can be."""

@@ -103,6 +103,8 @@ class Cluster:
             f"--service-account-signing-key-file={self._account_key}",
             "--authorization-mode=RBAC",
             "--profiling=false",
+            # Otherwise it waits a minute for watches that nobody ends.
+            "--shutdown-watch-termination-grace-period=1s",
             *options,
         )
         self._wait("kube-apiserver", self._api_server_is_ready)
@@ -117,6 +119,8 @@ class Cluster:
             f"--root-ca-file={self.authority.pair.certificate}",
             "--secure-port=0",
             "--leader-elect=false",
+            # No node of the tests has a heartbeat that could be missed.
+            "--controllers=*,-node-lifecycle-controller",
             "--kube-api-qps=500",
             "--kube-api-burst=1000",
             *options,
@@ -139,6 +143,11 @@ class Cluster:
         """Kills all parts: nothing they have stored is for others."""
         for part in reversed(list(self._running)):
             self.kill(part)
+
+    def restart_controllers(self) -> None:
+        """After an absence of the API server: they come back to it by themselves, but in up to half a minute."""
+        self.kill("kube-controller-manager")
+        self.start_controller_manager()
 
     def compact(self) -> None:
         """Has etcd forget every version but the present one."""

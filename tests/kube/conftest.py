@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.objects import NODE
 from tests.kube.programs import MissingError, Programs, programs
 
 _numbers = itertools.count(1)
@@ -22,8 +23,9 @@ def kube_programs() -> Programs:
 
 @pytest.fixture(scope="session")
 def cluster(kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A control plane on loopback, without nodes. A test that stops a part of it starts it again."""
+    """A control plane on loopback, and a node without a kubelet. A test that stops a part of it starts it again."""
     with Cluster(tmp_path_factory.mktemp("kube"), kube_programs) as cluster:
+        cluster.admin.create("/api/v1/nodes", {"metadata": {"name": NODE}})
         yield cluster
 
 
@@ -34,4 +36,5 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.admin.create("/api/v1/namespaces", {"metadata": {"name": name}})
     cluster.admin.wait_for(f"/api/v1/namespaces/{name}/serviceaccounts/default")
     yield name
+    cluster.admin.delete(f"/api/v1/namespaces/{name}/pods", grace_s=0)  # nobody else would end them
     cluster.admin.delete(f"/api/v1/namespaces/{name}")

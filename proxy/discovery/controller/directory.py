@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from grpclib.client import Channel, Stream
@@ -26,6 +26,7 @@ from proxy.version import VERSION
 log = logging.getLogger("meshctl")
 
 CONNECT_S: Final = 5.0
+ANSWER_S: Final = 10.0  # a controller that leaves a name unanswered for longer is left
 PING_EVERY_S: Final = 20.0
 PING_ANSWER_S: Final = 10.0
 FIRST_WAIT_S: Final = 0.1
@@ -42,6 +43,7 @@ class ControllerDirectory:
         zone: str,
         tell: Tell,
         *,
+        answer_s: float = ANSWER_S,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         rand: Callable[[], float] = random.random,
     ) -> None:
@@ -49,22 +51,19 @@ class ControllerDirectory:
         self._address = config.controller
         self._hello = first_request(config.pod or "", config.namespace or "", zone, VERSION)
         self._tell = tell
+        self._answer_s = answer_s
         self._sleep = sleep
         self._rand = rand
-        self._names: dict[str, None] = {}
-        self._changed = asyncio.Event()
+        self._wanted = _Wanted()
         self._wait_s = FIRST_WAIT_S
         self._complained = False
         self.connected = False
 
     def follow(self, name: str) -> None:
-        if name not in self._names:
-            self._names[name] = None
-            self._changed.set()
+        self._wanted.add(name)
 
     def forget(self, name: str) -> None:
-        if self._names.pop(name, "") is None:
-            self._changed.set()
+        self._wanted.remove(name)
 
     async def run(self) -> None:
         while True:
@@ -94,11 +93,12 @@ class ControllerDirectory:
                 async with asyncio.timeout(CONNECT_S):
                     await stream.send_request()
                 self.connected = True
-                conversation = _Conversation(stream, self._hello, self._names, self._changed)
+                conversation = _Conversation(stream, self._hello, self._wanted)
                 try:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(conversation.speak())
                         tasks.create_task(conversation.listen(self._told))
+                        tasks.create_task(self._wanted.see_answered(self._answer_s))
                 except ExceptionGroup as errors:
                     raise errors.exceptions[0] from None  # grpclib puts the status there, if one came
         finally:
@@ -111,8 +111,48 @@ class ControllerDirectory:
             log.info("controller %s answers", self._address)
         self._wait_s, self._complained = FIRST_WAIT_S, False
         for name, answer in said:
-            if name in self._names:
+            if name in self._wanted.names:
+                self._wanted.unanswered.pop(name, None)
                 self._tell(name, answer)
+
+
+class _Wanted:
+    """The names that are followed, and what of that the controller has not heard yet."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+        self.left: set[str] = set()  # since the last request
+        self.unanswered: dict[str, float] = {}  # since when, on this stream, oldest first
+        self.changed = asyncio.Event()
+
+    def add(self, name: str) -> None:
+        if name not in self.names:
+            self.names[name] = None
+            self.unanswered[name] = asyncio.get_running_loop().time()
+            self.changed.set()
+
+    def remove(self, name: str) -> None:
+        if name in self.names:
+            del self.names[name]
+            self.unanswered.pop(name, None)
+            self.left.add(name)
+            self.changed.set()
+
+    def begin(self) -> None:
+        """On a new stream nothing has been said yet."""
+        now_s = asyncio.get_running_loop().time()
+        self.unanswered = dict.fromkeys(self.names, now_s)
+        self.left.clear()
+        self.changed.set()
+
+    async def see_answered(self, within_s: float) -> None:
+        """Raises TimeoutError when a name was not answered in time."""
+        loop = asyncio.get_running_loop()
+        while True:
+            oldest_s = next(iter(self.unanswered.values()), loop.time())
+            if loop.time() - oldest_s >= within_s:
+                raise TimeoutError(f"it did not answer for {within_s:g} s")
+            await asyncio.sleep(within_s / 4)
 
 
 class _Conversation:
@@ -122,29 +162,36 @@ class _Conversation:
         self,
         stream: Stream[DiscoveryRequest, DiscoveryResponse],
         hello: DiscoveryRequest,
-        names: dict[str, None],
-        changed: asyncio.Event,
+        wanted: _Wanted,
     ) -> None:
         self._stream = stream
         self._next = DiscoveryRequest()
         self._next.CopyFrom(hello)
-        self._names = names
-        self._changed = changed
-        changed.set()
+        self._wanted = wanted
+        wanted.begin()
 
     async def speak(self) -> None:
         """Says which names are wanted, first of all and at each change; that also acknowledges what was heard."""
+        wanted = self._wanted
         while True:
-            await self._changed.wait()
+            await wanted.changed.wait()
             await asyncio.sleep(SETTLE_S)
-            self._changed.clear()
-            request = self._next
-            # Only a stream's first request says who asks, and a response is refused once.
-            self._next = DiscoveryRequest(
-                type_url=request.type_url, version_info=request.version_info, response_nonce=request.response_nonce
-            )
-            request.resource_names.extend(self._names)
-            await self._stream.send_message(request)
+            wanted.changed.clear()
+            # A name is answered when it is new: one that was given up and is wanted again has to be left out once.
+            again = wanted.left & wanted.names.keys()
+            wanted.left.clear()
+            if again:
+                await self._say([name for name in wanted.names if name not in again])
+            await self._say(wanted.names)
+
+    async def _say(self, names: Iterable[str]) -> None:
+        request = self._next
+        # Only a stream's first request says who asks, and a response is refused once.
+        self._next = DiscoveryRequest(
+            type_url=request.type_url, version_info=request.version_info, response_nonce=request.response_nonce
+        )
+        request.resource_names.extend(names)
+        await self._stream.send_message(request)
 
     async def listen(self, told: Callable[[DiscoveryResponse], None]) -> None:
         """Hears responses until there are no more; that, too, is an error here."""
@@ -158,7 +205,7 @@ class _Conversation:
                 self._next.error_detail.message = str(error)
             else:
                 self._next.version_info = response.version_info
-            self._changed.set()
+            self._wanted.changed.set()
         await self._stream.recv_trailing_metadata()  # raises what the status says, unless it is OK
         raise ConnectionResetError("it ended the stream")
 

@@ -75,7 +75,7 @@ class Controller:
 class World:
     """A controller, a directory that asks it, and what the directory told."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_s: float) -> None:
         self.controller = Controller()
         self.told: list[tuple[str, Answer | None]] = []
         config = DiscoveryConfig(
@@ -86,7 +86,12 @@ class World:
         )
         self.waits: list[float] = []
         self.directory = ControllerDirectory(
-            config, "eu-1a", lambda name, answer: self.told.append((name, answer)), sleep=self._sleep, rand=lambda: 0.5
+            config,
+            "eu-1a",
+            lambda name, answer: self.told.append((name, answer)),
+            answer_s=answer_s,
+            sleep=self._sleep,
+            rand=lambda: 0.5,
         )
 
     async def _sleep(self, seconds: float) -> None:
@@ -103,8 +108,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def running(*, listening: bool = True) -> AsyncIterator[World]:
-    world = World()
+async def running(*, listening: bool = True, answer_s: float = 60) -> AsyncIterator[World]:
+    world = World(answer_s)
     if listening:
         await world.controller.start()
     task = asyncio.create_task(world.directory.run())
@@ -154,6 +159,20 @@ async def test_names_are_added_and_taken_back() -> None:
         await world.controller.to_say.put(missing)
         await world.until(lambda: world.told)
         assert world.told == [("b:1", None)], "voting:8080 was not asked for"
+
+
+async def test_a_name_that_is_wanted_again_at_once_is_asked_for_anew() -> None:
+    async with running() as world:
+        for name in ("a:1", "b:1"):
+            world.directory.follow(name)
+        await world.until(lambda: list(world.controller.last.resource_names) == ["a:1", "b:1"])
+        world.directory.forget("a:1")
+        world.directory.follow("a:1")
+        await world.until(lambda: list(world.controller.last.resource_names) == ["b:1", "a:1"])
+        assert [list(request.resource_names) for request in world.controller.requests[0]][-2:] == [
+            ["b:1"],
+            ["b:1", "a:1"],
+        ]
 
 
 async def test_a_response_that_cannot_be_used_is_refused_and_the_stream_goes_on() -> None:
@@ -217,3 +236,16 @@ async def test_something_that_is_no_controller() -> None:
         async with server:
             await world.until(lambda: len(world.waits) >= 12)
         assert not world.told
+
+
+async def test_a_controller_that_does_not_answer_is_left_for_another() -> None:
+    async with running(answer_s=0.2) as world:
+        await asyncio.sleep(0.4)
+        assert len(world.controller.requests) == 1, "nothing was asked"
+        world.directory.follow("voting:8080")
+        await world.until(lambda: len(world.controller.requests) == 3)
+        await world.controller.to_say.put(response(assignment()))
+        await world.until(lambda: world.told)
+        streams = len(world.controller.requests)
+        await asyncio.sleep(0.4)
+        assert len(world.controller.requests) == streams

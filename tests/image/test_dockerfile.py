@@ -116,7 +116,7 @@ def test_the_constraints_pin_one_allowed_version_of_each_dependency() -> None:
     wanted = [
         *settings["build-system"]["requires"],
         *project["dependencies"],
-        *project["optional-dependencies"]["demo"],
+        *(line for extra in ("controller", "sidecar", "demo") for line in project["optional-dependencies"][extra]),
     ]
     for requirement in map(Requirement, wanted):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

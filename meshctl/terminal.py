@@ -24,9 +24,18 @@ output_option = click.option(
 )
 
 
-def painted(text: str, colour: str, *, stream: TextIO | None = None) -> str:
-    """`text` in a colour if `stream` (stdout) shows colours."""
-    return click.style(text, fg=colour) if has_colours(stream or sys.stdout) else text
+def painted(text: str, colour: str | None = None, *, bold: bool = False, stream: TextIO | None = None) -> str:
+    """`text` in a colour, or bold, if `stream` (stdout) shows that."""
+    return click.style(text, fg=colour, bold=bold or None) if has_colours(stream or sys.stdout) else text
+
+
+def sign(wanted: str, plain: str, *, stream: TextIO | None = None) -> str:
+    """`wanted`, or `plain` where the stream's encoding does not have it."""
+    try:
+        wanted.encode((stream or sys.stdout).encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return plain
+    return wanted
 
 
 def has_colours(stream: TextIO) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from meshctl.options import access_options, ask, namespace_option, needed
-from meshctl.terminal import output_option, show_json
+from meshctl.terminal import output_option, painted, show_json
 from proxy.version import VERSION
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def _check(
     facts = Facts(namespace=namespace, cli_version=VERSION, now_s=time.time())
     async for each in results(cluster, facts, BEFORE if pre else AFTER):
         if isinstance(each, Stage):
-            lines = [*([""] if groups else []), click.style(each.title, bold=True)]
+            lines = [*([""] if groups else []), painted(each.title, bold=True)]
             groups.append((each.title, []))
         else:
             lines = list(report.lines(each))

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from meshctl.check.facts import CONTROLLER, Facts, counted, metadata, name_of, part
-from meshctl.check.finding import Check, Note, Problem, Unread, known
+from meshctl.check.finding import Check, Note, NotMeantError, Problem, Unread, known
 from meshctl.check.permissions import listed
 from meshctl.check.podstate import troubles
 
@@ -135,9 +135,8 @@ def _configured(facts: Facts) -> Iterator[Problem]:
 
 
 def _lease(facts: Facts) -> Iterator[Problem | Note]:
-    if not facts.has_webhook:
-        yield Note("without a webhook none has to")
-        return
+    if not facts.makes_certificates:
+        raise NotMeantError("there are no certificates to be made, for which one would lead")
     spec = part(known(facts.lease), "spec")
     holder = str(spec.get("holderIdentity") or "")
     logs = f"kubectl logs -n {facts.namespace} deployment/{CONTROLLER}"

@@ -114,6 +114,11 @@ class Facts:
         return self.config is not None and self.config.injection.enabled_by_default
 
     @property
+    def makes_certificates(self) -> bool:
+        """Whether the controller makes the webhook's certificates itself; one of its pods then leads."""
+        return self.has_webhook and (self.config is None or self.config.webhook.certificates == "self")
+
+    @property
     def has_webhook(self) -> bool:
         """Whether pods are injected when they are created."""
         return self.config is None or self.config.webhook.enabled

@@ -47,15 +47,16 @@ def controller_needs(namespace: str, config: ControllerConfig | None) -> tuple[P
 def _injects(namespace: str, only: Sequence[str]) -> Iterator[Permission]:
     yield from _each(_FOLLOWS, ("namespaces",), ("",))
     yield from _each(("create",), ("events",), only)
+    yield from _each(("get",), ("jobs.batch", "replicasets.apps"), only)
     yield from _each(_FOLLOWS, ("secrets",), (namespace,), CERTIFICATE_SECRET)
-    yield from _each(("create",), ("leases.coordination.k8s.io",), (namespace,))
-    yield from _each(("get", "update"), ("leases.coordination.k8s.io",), (namespace,), CONTROLLER)
 
 
 def _keeps(namespace: str) -> Iterator[Permission]:
-    yield from _each(("create",), ("secrets",), (namespace,))
+    configurations = ("mutatingwebhookconfigurations.admissionregistration.k8s.io",)
+    yield from _each(("create",), ("leases.coordination.k8s.io", "secrets"), (namespace,))
+    yield from _each(("get", "update"), ("leases.coordination.k8s.io",), (namespace,), CONTROLLER)
     yield from _each(("update",), ("secrets",), (namespace,), CERTIFICATE_SECRET)
-    yield from _each(("get", "patch"), ("mutatingwebhookconfigurations.admissionregistration.k8s.io",), ("",), INJECTOR)
+    yield from _each((*_FOLLOWS, "patch"), configurations, ("",), INJECTOR)
 
 
 def _each(

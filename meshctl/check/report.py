@@ -7,18 +7,18 @@ from itertools import groupby
 from typing import Any, Final
 
 from meshctl.check.finding import Problem, Result, Status
-from meshctl.terminal import painted
+from meshctl.terminal import painted, sign
 
 MOST_SHOWN: Final = 10  # problems of one check, as text
 
 SIGNS: Final = {
-    Status.OK: ("✓", "green"),
-    Status.WARNING: ("!", "yellow"),
-    Status.FAILED: ("✗", "red"),
-    Status.UNKNOWN: ("?", "yellow"),
-    Status.SKIPPED: ("-", "bright_black"),
+    Status.OK: ("✓", "+", "green"),
+    Status.WARNING: ("!", "!", "yellow"),
+    Status.FAILED: ("✗", "x", "red"),
+    Status.UNKNOWN: ("?", "?", "yellow"),
+    Status.SKIPPED: ("-", "-", "bright_black"),
 }
-"""A sign for each status, and its colour."""
+"""A sign for each status, the same for terminals that know ASCII alone, and its colour."""
 
 EXIT_OK: Final = 0
 EXIT_WRONG: Final = 1
@@ -27,15 +27,15 @@ EXIT_UNKNOWN: Final = 2
 
 def lines(result: Result) -> Iterator[str]:
     """What is told of one check."""
-    sign, colour = SIGNS[result.status]
+    wanted, plain_sign, colour = SIGNS[result.status]
     told = {Status.UNKNOWN: f"not known: {result.note}", Status.SKIPPED: f"not checked: {result.note}"}.get(
         result.status, result.note
     )
-    yield f"{painted(sign, colour)} {result.says}{f' ({told})' if told else ''}"
+    yield f"{painted(sign(wanted, plain_sign), colour)} {result.says}{f' ({told})' if told else ''}"
     shown = result.problems[:MOST_SHOWN]
     for hint, problems in groupby(shown, key=lambda problem: problem.hint):
         yield from (f"    {problem.what}" for problem in problems)
-        yield f"    {painted('→', 'cyan')} {hint}"
+        yield f"    {painted(sign('→', '->'), 'cyan')} {hint}"
     if more := len(result.problems) - len(shown):
         yield f"    and {more} more: -o json lists all"
     if result.problems:
@@ -53,7 +53,7 @@ def summary(results: Sequence[Result]) -> str:
         Status.SKIPPED: "not checked",
     }
     return ", ".join(
-        painted(f"{counts[status]} {words[status]}", SIGNS[status][1]) for status in Status if counts[status]
+        painted(f"{counts[status]} {words[status]}", SIGNS[status][2]) for status in Status if counts[status]
     )
 
 

@@ -150,7 +150,7 @@ def _lasts(facts: Facts) -> Iterator[Problem]:
 
 
 def _renew(facts: Facts) -> str:
-    if facts.config is not None and facts.config.webhook.certificates == "provided":
+    if not facts.makes_certificates:
         return f"see what cert-manager says: kubectl describe certificate,certificaterequest -n {facts.namespace}"
     return (
         f"have it made anew: kubectl delete secret -n {facts.namespace} {CERTIFICATE_SECRET}; if it does not come "

@@ -8,7 +8,7 @@ import pytest
 from injector.config import parse
 from meshctl.check.controller import CONTROLLER_CHECKS
 from meshctl.check.facts import Permission
-from meshctl.check.finding import Note, Unread
+from meshctl.check.finding import Note, NotMeantError, Unread
 from tests.unit.check.facts import NOW, controller_pod, lease, only, problems, well
 
 FIND = {check.name: check.find for check in CONTROLLER_CHECKS}
@@ -146,9 +146,11 @@ def test_a_lease_that_is_not_renewed() -> None:
     assert "not renewed for 300 s" in only(FIND["controller-leader"], well(lease=stale)).what
 
 
-def test_without_a_webhook_nobody_has_to_lead() -> None:
-    facts = well(config=parse("{injection: {image: a}, webhook: {enabled: false}}"), lease=None)
-    assert problems(FIND["controller-leader"], facts) == []
+@pytest.mark.parametrize("webhook", ["enabled: false", "certificates: provided"])
+def test_without_certificates_to_be_made_nobody_has_to_lead(webhook: str) -> None:
+    facts = well(config=parse(f"{{injection: {{image: a}}, webhook: {{{webhook}}}}}"), lease=None)
+    with pytest.raises(NotMeantError):
+        list(FIND["controller-leader"](facts))
 
 
 def test_a_controller_of_another_version_is_a_warning() -> None:

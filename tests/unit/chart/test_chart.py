@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from itertools import product
 from typing import Any
 
 import kubernetes_validate
@@ -14,6 +15,8 @@ from injector.iptables import Interception
 from meshctl.chart.functions import NAMES
 from meshctl.chart.render import ORDER, render
 from meshctl.chart.values import defaults, merged
+from meshctl.check.facts import Permission
+from meshctl.check.permissions import controller_needs
 from proxy.version import VERSION
 from tests.support.helm import CHART
 from tests.support.manifests import Document, named
@@ -89,6 +92,22 @@ def test_the_controllers_rights_are_those_that_it_uses() -> None:
         ("secrets", "create", ""),
         ("leases", "create", ""),
     }
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_controllers_rights_are_exactly_those_that_meshctl_check_asks_for(sample: str) -> None:
+    made = objects(sample)
+    config = parse(named(made, "ConfigMap")["meshctl-controller"]["data"]["controller.yaml"])
+    given = set()
+    for role in (each for each in made if each["kind"] in ("Role", "ClusterRole")):
+        if role["metadata"]["name"] == "meshctl-endpoints":
+            continue  # the sidecars', in direct mode
+        for rule in role["rules"]:
+            for group, resource, verb in product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+                for name in rule.get("resourceNames", [""]):
+                    place = role["metadata"].get("namespace", "")
+                    given.add(Permission(verb, f"{resource}.{group}".rstrip("."), place, name))
+    assert given == set(controller_needs(NAMESPACE, config))
 
 
 def test_a_certificate_that_others_make_is_only_read() -> None:

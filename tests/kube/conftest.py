@@ -8,6 +8,7 @@ import pytest
 from tests.kube.cluster import Cluster
 from tests.kube.objects import NODE
 from tests.kube.programs import MissingError, Programs, programs
+from tests.netns.conftest import namespaces as namespaces
 
 _numbers = itertools.count(1)
 

@@ -166,6 +166,8 @@ class Controller:
                 await server.stop()
             await _ended(works)
             await self.api.close()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
         log.info("stopped")
 
     def _works(self) -> Iterator[Coroutine[Any, Any, None]]:

@@ -125,5 +125,6 @@ SCENARIO = Scenario(
         Metric("rss_mb", "RSS, MB", 1),
     ),
     cases=(Case("ten of a hundred", _CONTENDERS, different), Case("all the same ten", _CONTENDERS, same)),
+    most_rounds=1,
     load_program="",
 )

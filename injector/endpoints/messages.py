@@ -9,6 +9,7 @@ Always the same bytes for the same target: two replicas cannot be told apart. Pu
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from proxy.discovery.kubernetes.merge import Member
 TYPE_URL: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 METADATA: Final = "meshctl.io"
 HEALTHY: Final = 1  # envoy.config.core.v3.HealthStatus
+KEPT: Final = 16_384  # endpoints, of some 600 bytes each
 LONGEST_NAME: Final = 253 + len(":65535")  # RFC 1035, section 2.3.4, and a port
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE).fullmatch
@@ -68,15 +70,16 @@ def _assignment(name: str, target: Target) -> Any:
     by_zone = sorted(target.members, key=lambda member: member.endpoint.zone)  # stable: by address within a zone
     for zone, members in groupby(by_zone, key=lambda member: member.endpoint.zone):
         locality = assignment.endpoints.add()
+        locality.MergeFromString(b"".join(_endpoint(member, target.protocol) for member in members))
         locality.locality.zone = zone
-        for member in members:
-            _add(locality, member, target.protocol)
     return assignment
 
 
-def _add(locality: LocalityLbEndpoints, member: Member, protocol: str) -> None:
-    address = member.address
-    item = locality.lb_endpoints.add()
+@lru_cache(maxsize=KEPT)
+def _endpoint(member: Member, protocol: str) -> bytes:
+    """A locality that holds nothing else; kept, because most endpoints stay when one comes or goes."""
+    locality = LocalityLbEndpoints()
+    address, item = member.address, locality.lb_endpoints.add()
     item.health_status = HEALTHY
     item.load_balancing_weight.value = address.weight
     item.endpoint.hostname = address.pod
@@ -85,3 +88,4 @@ def _add(locality: LocalityLbEndpoints, member: Member, protocol: str) -> None:
     fields = item.metadata.filter_metadata[METADATA].fields
     fields["uid"].string_value = address.uid
     fields["protocol"].string_value = protocol
+    return bytes(locality.SerializeToString(deterministic=True))

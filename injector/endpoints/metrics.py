@@ -20,7 +20,7 @@ class Metrics:
         self.response_bytes = Counter(named("response_bytes"), "Bytes of responses sent.", registry=registry)
         self.nacks = Counter(named("nacks"), "Responses that a sidecar refused.", registry=registry)
         self.stale = Counter(
-            named("stale_requests"), "Requests passed over: a newer response was on its way.", registry=registry
+            named("stale_requests"), "Requests not answered: a newer response was on its way.", registry=registry
         )
         self.ended = Counter(
             named("streams_ended"), "Streams ended by the controller, by reason.", ("reason",), registry=registry

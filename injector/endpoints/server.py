@@ -22,8 +22,7 @@ log = logging.getLogger(__name__)
 
 SERVICE: Final = "envoy.service.endpoint.v3.EndpointDiscoveryService"
 METHOD: Final = "StreamEndpoints"
-
-GRACE_S: Final = 2.0
+GRACE_S: Final = 5.0
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
@@ -66,12 +65,15 @@ class EndpointServer:
         self.port = 0
 
     async def start(self) -> None:
-        """Listens. Raises RuntimeError if it cannot."""
+        """Listens. Raises OSError if it cannot."""
         self._assignments = Assignments(self._catalog, self._domain)
         self._server = grpc.aio.server(options=OPTIONS)
         method = grpc.stream_stream_rpc_method_handler(self._serve)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {METHOD: method}),))
-        self.port = self._server.add_insecure_port(str(self._address))
+        try:
+            self.port = self._server.add_insecure_port(str(self._address))
+        except RuntimeError:  # what went wrong is on standard error only: gRPC says it there
+            raise OSError(f"endpoint service: cannot listen on {self._address}") from None
         await self._server.start()
 
     async def stop(self, grace_s: float = GRACE_S) -> None:

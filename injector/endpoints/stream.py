@@ -5,8 +5,9 @@ several names. Later ones wait for a pause that counts from the last change sent
 name does not. What is owed is a set of names, not a queue: when the sidecar reads slowly, changes come together in it,
 and it is sent the latest state of each. A sidecar that takes nothing for long is cut off.
 
-Versions and nonces count up from 1. A request that answers another than the last response is stale and passed over, as
-the protocol has it: the sidecar says all it wants again when it answers the newer one.
+Versions and nonces count up from 1. A request that answers another than the last response is stale and not answered, as
+the protocol has it: the sidecar says all it wants again when it answers the newer one. But what a stale one leaves out
+was given up: it may be wanted again by then, and has to be told anew.
 """
 
 from __future__ import annotations
@@ -98,33 +99,34 @@ class Stream:
             self._metrics.nacks.inc()
             log.warning("%s refused a response: %.200s", self._call.peer(), request.problem)
         if self._node is None:
-            self._node = request
-        elif request.nonce != (str(self._number) if self._number else ""):
-            self._metrics.stale.inc()
-            return
-        before = len(self._wanted)
+            self._node, stale = request, False
+        else:
+            stale = request.nonce != (str(self._number) if self._number else "")
         for text in self._wanted.keys() - set(request.names):
             self._leave(text)
+        if stale:
+            self._metrics.stale.inc()
+            return
         for text in request.names:
             if text not in self._wanted:
                 self._join(text, self._node)
-        self._metrics.subscriptions.inc(len(self._wanted) - before)
 
     def _join(self, text: str, node: Request) -> None:
         assignment = self._wanted[text] = self._assignments.join(self, text, node.namespace, node.zone)
+        self._metrics.subscriptions.inc()
         if assignment.part is not None:
             self._due[text] = math.inf
             self._wake.set()
 
     def _leave(self, text: str) -> None:
         self._assignments.leave(self, self._wanted.pop(text))
+        self._metrics.subscriptions.dec()
         self._sent.pop(text, None)
         self._due.pop(text, None)
 
     def _close(self) -> None:
         if self._alarm is not None:
             self._alarm.cancel()
-        self._metrics.subscriptions.dec(len(self._wanted))
         for text in list(self._wanted):
             self._leave(text)
 

@@ -10,6 +10,7 @@ import yaml
 
 from meshctl.chart.render import ORDER
 from meshctl.installation import COLLECTIONS, labels
+from proxy.version import VERSION
 from tests.support.manifests import Document, named
 from tests.support.process import ROOT
 
@@ -84,7 +85,7 @@ def test_settings_come_from_files_then_options_then_pairs_and_are_kept(tmp_path:
 @pytest.mark.parametrize(
     ("given", "image"),
     [
-        ("r.example:5000/mesh/meshctl", "r.example:5000/mesh/meshctl:0.1.0"),
+        ("r.example:5000/mesh/meshctl", f"r.example:5000/mesh/meshctl:{VERSION}"),
         ("r.example:5000/mesh/meshctl:1.2", "r.example:5000/mesh/meshctl:1.2"),
         (f"meshctl@sha256:{'a' * 64}", f"meshctl@sha256:{'a' * 64}"),
     ],

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from proxy.clusters import Originals
 from proxy.config import DiscoveryConfig
-from proxy.dataplane import DownstreamSession, Origin
+from proxy.dataplane import DownstreamSession, Http1Downstream, Origin, Relay
 from proxy.demand import MOST_NAMES, Demand
 from proxy.discovery.directory import Answer
-from tests.wire.conftest import MeshOf
+from tests.wire.conftest import MeshOf, PlainOf
 from tests.wire.harness import Mesh, address
 from tests.wire.messages import message, request_headers
 from tests.wire.peers import Client, echo
+from tests.wire.plain import PlainMesh
+from tests.wire.sockets import Socket
 
 DIALLED = "10.9.0.1:8080"
 IDLE_S = 600
@@ -279,3 +281,56 @@ def test_closing_ends_the_calls_that_wait(world: World) -> None:
     world.demand.close()
     world.mesh.run()
     assert client[stream].get("grpc-status") == "14"
+
+
+# ---- HTTP/1.x and TCP ----
+
+GET = b"GET / HTTP/1.1\r\nHost: voting:8080\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.fixture
+def plain(plain_of: PlainOf) -> World:
+    return World(plain_of(0, serve=lambda socket: socket.send(OK)))
+
+
+def connect(world: World, protocol: str) -> Socket:
+    """A client of `DIALLED` that has sent its request."""
+    mesh = cast(PlainMesh, world.mesh)
+    origin = Origin("outbound", DIALLED)
+    if protocol == "http1":
+        client = mesh.accept(Http1Downstream(mesh.router, origin))
+    else:
+        relay = Relay(mesh.router, origin)
+        client = mesh.accept(relay.connection())
+        relay.begin()
+    client.send(GET)
+    mesh.run()
+    return client
+
+
+@pytest.mark.parametrize(("protocol", "name"), [("http1", "voting:8080"), ("tcp", DIALLED)])
+class TestPlain:
+    def test_the_first_call_waits_for_the_answer(self, plain: World, protocol: str, name: str) -> None:
+        client = connect(plain, protocol)
+        assert plain.directory.followed == [name] and not client.received
+        plain.told(name, 1)
+        assert client.received == OK
+        assert cast(PlainMesh, plain.mesh).servers_at(1)
+
+    def test_a_client_that_leaves_while_it_waits_takes_its_call_along(
+        self, plain: World, protocol: str, name: str
+    ) -> None:
+        client = connect(plain, protocol)
+        client.reset()
+        plain.mesh.run()
+        plain.told(name, 1)
+        assert not cast(PlainMesh, plain.mesh).sockets and plain.mesh.plane.calls == 0
+
+    def test_nobody_answers(self, plain: World, protocol: str, name: str) -> None:
+        client = connect(plain, protocol)
+        assert plain.directory.followed == [name]
+        plain.mesh.advance(1.1)
+        assert client.received == OK
+        (server,) = cast(PlainMesh, plain.mesh).sockets
+        assert plain.mesh.of_server[id(server)].host == "10.9.0.1"

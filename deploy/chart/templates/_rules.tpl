@@ -8,13 +8,20 @@
   verbs: [get, list, watch]
 {{- end }}
 
-{{- /* What the controller does in the namespaces that it follows. Events say what was injected, or why not. */}}
+{{- /* What the controller does in the namespaces that it follows. Events say what was injected, or why not, of whatever
+       made the pod: the Deployment of its ReplicaSet, the CronJob of its Job. */}}
 {{- define "meshctl.following" -}}
 {{ include "meshctl.endpoints" . }}
 {{- if not .Values.namespaceOnly }}
-- apiGroups: ["", events.k8s.io]
+- apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get]
 {{- end }}
 {{- end }}
 

@@ -87,6 +87,7 @@ class Sidecar:
         self.call: Any = EndpointDiscoveryServiceStub(self._channel).StreamEndpoints()
         self._node = {"namespace": namespace, "zone": zone}
         self._task: asyncio.Task[None] | None = None
+        self._speaking = asyncio.Lock()
         self.names: tuple[str, ...] = ()
         self.nonce = ""
         self.has: dict[str, list[Row] | int] = {}
@@ -99,9 +100,13 @@ class Sidecar:
         self.names = names
         for name in self.has.keys() - set(names):
             del self.has[name]
-        await self.say(nonce=self.nonce if nonce is None else nonce, problem=problem)
+        await self._say(nonce, problem)
 
-    async def say(self, *, nonce: str, problem: str = "") -> None:
+    async def _say(self, nonce: str | None = None, problem: str = "") -> None:
+        async with self._speaking:  # gRPC takes one message at a time
+            await self._write(self.nonce if nonce is None else nonce, problem)
+
+    async def _write(self, nonce: str, problem: str) -> None:
         request = DiscoveryRequest(type_url=TYPE_URL, resource_names=self.names, response_nonce=nonce)
         if self._node:
             request.node.id = "web-0.emojivote"
@@ -132,7 +137,7 @@ class Sidecar:
         for name in self.has.keys() - set(self.names):
             del self.has[name]  # it was on its way when it was given up
         if self.answers:
-            await self.say(nonce=self.nonce)
+            await self._say()
         return response
 
     def keep_reading(self) -> None:

@@ -24,21 +24,36 @@ async def test_an_answered_response_is_not_sent_again() -> None:
         await web.has_nothing_more()
 
 
-async def test_a_request_that_answers_an_older_response_is_passed_over() -> None:
+async def test_a_request_that_answers_an_older_response_is_not_answered() -> None:
     catalog = filled(service(), pods(1))
     async with served(catalog, limits=NO_PAUSE) as it, sidecar(it, VOTING) as web:
         await web.read()
         put(catalog, pods(2))
         await web.read()
-        await web.want("nobody:80", nonce="1")
+        await web.want(VOTING, "nobody:80", nonce="1")
         await it.reaches(1, "stale_requests_total")
+        assert it.metric("subscriptions") == 1
         put(catalog, pods(3))
-        web.names = (VOTING,)
         await web.read()
-        assert web.has == {VOTING: [row(3)]}, "the stale request would have given this name up"
-        await web.want(VOTING, "nobody:80")
+        assert web.has == {VOTING: [row(3)]}
         await web.read()
-        assert web.has == {VOTING: [row(3)], "nobody:80": NOT_FOUND}
+        assert web.has == {VOTING: [row(3)], "nobody:80": NOT_FOUND}, "the answer to the newer one says all"
+
+
+async def test_a_name_given_up_in_a_stale_request_and_wanted_again_is_told_anew() -> None:
+    catalog = filled(service(), pods(1), service("web", ips=["10.96.0.2"]), pods(9, name="w", of="web"))
+    async with served(catalog, limits=NO_PAUSE) as it, sidecar(it, VOTING, "web:8080") as web:
+        await web.read()
+        await it.reaches(1, "responses_total")
+        put(catalog, pods(2))
+        await it.reaches(2, "responses_total")
+        await web.want(VOTING)
+        await web.want(VOTING, "web:8080")
+        await it.reaches(2, "stale_requests_total")
+        await web.read()
+        assert web.has == {VOTING: [row(2)]}
+        await web.read()
+        assert web.has == {VOTING: [row(2)], "web:8080": [row(9)]}
 
 
 async def test_a_response_that_is_on_its_way_makes_a_request_stale_and_the_answer_to_it_says_all() -> None:

@@ -88,7 +88,7 @@ async def test_a_sidecar_that_hears_nothing_does_not_hold_up_the_end_beyond_the_
 async def test_a_port_that_is_taken_is_an_error_at_start() -> None:
     async with served(filled()) as it:
         second = EndpointServer(filled(), SocketAddress("127.0.0.1", it.server.port), CollectorRegistry())
-        with pytest.raises(RuntimeError, match="bind"):
+        with pytest.raises(OSError, match=f"cannot listen on {it.address}"):
             await second.start()
 
 

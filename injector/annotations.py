@@ -175,6 +175,7 @@ ANNOTATIONS: Final = {
         "proxy-memory-limit": Annotation("memory_limit", _of(_MEMORY_UNITS), "bytes"),
         "log-level": Annotation("log_level", _one_of(*LOG_LEVELS), ", ".join(f"`{word}`" for word in LOG_LEVELS)),
         "access-log": Annotation("access_log", _switch, "`enabled`, `disabled`"),
+        "discovery": Annotation("discovery", _one_of("controller", "direct", "none"), "`controller`, `direct`, `none`"),
         "native-sidecar": Annotation("native_sidecar", _switch, "`enabled`, `disabled`"),
         "shutdown-grace-period": Annotation("shutdown_grace_s", _duration_s, "a time: `30s`, `2m`"),
     }.items()

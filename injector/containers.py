@@ -18,11 +18,8 @@ START_EVERY_S: Final = 1
 START_WITHIN_S: Final = 120
 
 _ABOUT_THE_POD: Final = {
-    "MESHCTL_POD_NAME": "metadata.name",
-    "MESHCTL_POD_NAMESPACE": "metadata.namespace",
-    "MESHCTL_POD_UID": "metadata.uid",
-    "MESHCTL_POD_IP": "status.podIP",
-    "MESHCTL_NODE_NAME": "spec.nodeName",
+    "MESHCTL_DISCOVERY_POD": "metadata.name",
+    "MESHCTL_DISCOVERY_NAMESPACE": "metadata.namespace",
 }
 
 Container = dict[str, Any]
@@ -115,6 +112,8 @@ def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
         "MESHCTL_LOG_LEVEL": settings.log_level,
         "MESHCTL_ACCESS_LOG_PATH": "-" if settings.access_log else "",
         "MESHCTL_LISTENERS_OPAQUE_PORTS": listed(settings.opaque_ports or ()),
+        "MESHCTL_DISCOVERY_MODE": settings.discovery,
+        "MESHCTL_DISCOVERY_CONTROLLER": settings.controller_address if settings.discovery == "controller" else "",
     }
     return [{"name": name, "value": value} for name, value in values.items() if value]
 

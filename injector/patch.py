@@ -96,8 +96,8 @@ def _annotations(pod: Pod) -> Mapping[str, Any]:
 
 
 def _has_own(pod: Pod) -> bool:
-    names = {each.get("name") for held in LISTS for each in pod["spec"].get(held) or ()}
-    return INJECTED in _annotations(pod) or not names.isdisjoint(OWN_NAMES)
+    names = [each.get("name") for held in LISTS for each in pod["spec"].get(held) or ()]
+    return INJECTED in _annotations(pod) or any(name in OWN_NAMES for name in names)
 
 
 def _obstacles(spec: Mapping[str, Any]) -> Iterator[tuple[Reason, str]]:
@@ -109,7 +109,8 @@ def _obstacles(spec: Mapping[str, Any]) -> Iterator[tuple[Reason, str]]:
         user = _part(container, "securityContext").get("runAsUser", _part(spec, "securityContext").get("runAsUser"))
         if user == PORTS.proxy_uid:
             yield Reason.UID_CLASH, f"container {_name(container)} runs as the proxy's user, {user}: it would bypass it"
-        for port in container.get("ports") or ():
+        ports = container.get("ports")
+        for port in ports if isinstance(ports, Sequence) else ():
             number = port.get("containerPort") if isinstance(port, Mapping) else None
             if number in (PORTS.inbound_port, PORTS.outbound_port, PORTS.admin_port):
                 yield Reason.PORT_CLASH, f"container {_name(container)} uses port {number}, which is the proxy's"

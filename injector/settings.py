@@ -17,6 +17,9 @@ SIDECAR: Final = "meshctl-proxy"
 INIT: Final = "meshctl-init"
 VOLUME: Final = "meshctl-run"
 
+CONTROLLER: Final = "meshctl-controller.meshctl.svc:8086"
+"""The endpoint service as it is installed by default."""
+
 INJECT: Final = "meshctl.io/inject"
 INJECTED: Final = "meshctl.io/injected"
 CREATED: Final = "meshctl.io/created"
@@ -39,6 +42,8 @@ class Settings:
     log_level: str = "info"
     access_log: bool = False
     shutdown_grace_s: int = 30
+    discovery: str = "controller"
+    controller_address: str = CONTROLLER
 
 
 def listed(ports: tuple[PortRange, ...]) -> str:

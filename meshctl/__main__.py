@@ -1,4 +1,4 @@
-"""The command line: `meshctl proxy`, `demo`, `inject`, `uninject`, `init-iptables`, `await`, `shutdown`, `version`.
+"""The command line: all of `meshctl`'s commands; docs/cli.md describes them.
 
 Reads arguments, calls what does the work and exits with its status. Each command imports its work when it is
 called, so that none pays for another. What the commands do is not known here.
@@ -6,22 +6,24 @@ called, so that none pays for another. What the commands do is not known here.
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import click
 
+from meshctl.check.command import check
+from meshctl.completion import completion
+from meshctl.endpoints import endpoints
 from meshctl.init_iptables import init_iptables
 from meshctl.inject import inject, uninject
+from meshctl.install import install, uninstall, upgrade
 from meshctl.lifecycle import await_ready, shutdown
+from meshctl.metrics import metrics
+from meshctl.versions import version
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
 
 PROGRAM = "meshctl"
-DISTRIBUTION = "meshctl-proxy"
 EXIT_WRONG_CONFIG = 2
 
 EXIT_CODES = """\b
@@ -39,13 +41,8 @@ Exit codes:
   130  interrupted
 """
 
-COMPLETION = """\b
-Completion of commands and options, for bash (zsh and fish likewise):
-  eval "$(_MESHCTL_COMPLETE=bash_source meshctl)"
-"""
 
-
-@click.group(epilog=f"{EXIT_CODES}\n{COMPLETION}", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """A sidecar proxy that balances gRPC call by call.
 
@@ -88,26 +85,27 @@ def demo(keep: bool) -> None:
         if error.name is None or error.name.partition(".")[0] not in ("grpc", "google", "rich"):
             raise
         raise click.ClickException(
-            f"The demo needs {error.name}, which is not installed: pip install '{DISTRIBUTION}[demo]'"
+            f"The demo needs {error.name}, which is not installed: pip install 'meshctl-proxy[demo]'"
         ) from error
     sys.exit(run(keep=keep))
 
 
-cli.add_command(inject)
-cli.add_command(uninject)
-cli.add_command(init_iptables)
-cli.add_command(await_ready)
-cli.add_command(shutdown)
-
-
-@cli.command()
-def version() -> None:
-    """Print the version of meshctl and of Python."""
-    try:
-        number = installed_version(DISTRIBUTION)
-    except PackageNotFoundError:
-        number = "(not installed, run from its source)"
-    click.echo(f"{PROGRAM} {number}, Python {platform.python_version()}")
+for command in (
+    install,
+    upgrade,
+    uninstall,
+    inject,
+    uninject,
+    check,
+    endpoints,
+    metrics,
+    init_iptables,
+    await_ready,
+    shutdown,
+    completion,
+    version,
+):
+    cli.add_command(command)
 
 
 def check_config(path: Path) -> int:

@@ -11,18 +11,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from injector.settings import CONTROLLER
+from proxy.version import VERSION
 
 if TYPE_CHECKING:
     from injector.report import Operation, Outcome
     from injector.workloads import Workload
     from meshctl.manifests import Document
 
-DISTRIBUTION = "meshctl-proxy"
 EXIT_FAILED = 1
 EXIT_WRONG_INPUT = 2
 
@@ -71,7 +72,21 @@ class Tally:
     show_default=True,
     help="As an init container that goes on running (Kubernetes 1.29), or as an ordinary container.",
 )
-def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool) -> None:
+@click.option(
+    "--discovery",
+    type=click.Choice(["controller", "direct", "none"]),
+    default="controller",
+    show_default=True,
+    help="Who tells the sidecar of endpoints: the controller, the Kubernetes API itself, or nobody.",
+)
+@click.option(
+    "--controller",
+    metavar="HOST:PORT",
+    default=CONTROLLER,
+    show_default=True,
+    help="The controller's endpoint service.",
+)
+def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool, discovery: str, controller: str) -> None:
     """Put the sidecar into the pods of Kubernetes manifests.
 
     Reads files, the .yaml, .yml and .json files of directories, or stdin, and writes all of it to stdout. Pods whose
@@ -83,7 +98,12 @@ def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool) -> N
     from injector.settings import Settings
 
     try:
-        settings = Settings(image=checked(image or default_image()), native_sidecar=native_sidecar)
+        settings = Settings(
+            image=checked(image or default_image()),
+            native_sidecar=native_sidecar,
+            discovery=discovery,
+            controller_address=controller,
+        )
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--image") from error
     _run(
@@ -107,10 +127,7 @@ def uninject(paths: tuple[str, ...]) -> None:
 
 def default_image() -> str:
     """The image of this version."""
-    try:
-        return f"meshctl:{version(DISTRIBUTION)}"
-    except PackageNotFoundError:
-        return "meshctl:latest"
+    return f"meshctl:{VERSION}"
 
 
 def _run(paths: Sequence[str], tally: Tally, change: Callable[[Mapping[str, Any], Mapping[str, Any]], Outcome]) -> None:

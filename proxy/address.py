@@ -16,11 +16,24 @@ from proxy.schema import INVALID, Check, Errors, described, text
 _ADDRESS: Final = re.compile(r"(?:\[([^\[\]]*:[^\[\]]*)\]|([^:\[\]]*)):([0-9]{1,5})").fullmatch
 _PORTS: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})").fullmatch
 _LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_NAME: Final = rf"(?=.{{1,254}}\Z){_LABEL}(\.{_LABEL})*\.?"
+_DNS_NAME: Final = re.compile(_NAME).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
 class SocketAddress:
     """An IP address and a port; text form "127.0.0.1:4140" or "[::1]:4140"."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAddress:
+    """A host, by name or IP address, and a port; text form "voting.shop:8080" or "[::1]:8080"."""
 
     host: str
     port: int
@@ -77,6 +90,19 @@ def address(*, lowest_port: int = 1, default_port: int | None = None, hint: str 
     return check
 
 
+def named_address(value: object, path: str, errors: Errors) -> Any:
+    """A check: text "host:port", with a DNS name or an IP address; becomes a `NamedAddress`."""
+    found = _ADDRESS(value) if isinstance(value, str) else None
+    if found and 1 <= int(found[3]) <= 65_535:
+        host = found[1] or found[2]
+        if ip := ip_address(host):
+            return NamedAddress(ip, int(found[3]))
+        if found[2] and _DNS_NAME(host):
+            return NamedAddress(host, int(found[3]))
+    errors.add(path, f"must be a host and a port, like controller.meshctl.svc:8086, not {described(value)}")
+    return INVALID
+
+
 def port_range(value: object, path: str, errors: Errors) -> Any:
     """A check: a port or a range of ports; becomes a `PortRange`."""
     ports = None
@@ -95,7 +121,4 @@ def dns_name(value: object, path: str, errors: Errors) -> Any:
     if isinstance(value, str) and ip_address(value):
         errors.add(path, f"is the IP address {value}; list it under `static` instead of `dns`")
         return INVALID
-    return text(
-        rf"(?=.{{1,254}}\Z){_LABEL}(\.{_LABEL})*\.?",
-        "a full DNS name like voting.emojivote.svc.cluster.local",
-    )(value, path, errors)
+    return text(_NAME, "a full DNS name like voting.emojivote.svc.cluster.local")(value, path, errors)

@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +28,16 @@ from proxy.admin.server import AdminServer
 from proxy.clusters import Lanes, Originals
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, load
 from proxy.dataplane import BUCKETS_S, DataPlane, Limits, Router, libnghttp2_version
+from proxy.demand import Demand
 from proxy.discovery import make_resolver
+from proxy.discovery.directory import Directory, make_directory
 from proxy.drain import Drain
 from proxy.net.dialer import Dialer
 from proxy.net.gate import Gate, raise_limit
 from proxy.net.intake import Intake
 from proxy.net.listener import Listener
 from proxy.routes import Resolve, Target, opaque_table, route_table
+from proxy.version import VERSION
 
 log = logging.getLogger("meshctl")
 
@@ -73,14 +75,22 @@ class Proxy:
         self._table: Resolve = lambda *_: None
         self._opaque: Callable[[str, str], bool] = lambda *_: False
         self._router = Router(self.plane, self._route)
-        self._originals = Originals(self.plane, lambda: self._router.replace(self._route))
+        self._originals = Originals(self.plane, self._reroute)
+        self._demand = self._discovery(config)
         self._listeners: dict[str, Listener] = {}
         self._intakes: dict[str, Intake] = {}
-        self._collector = PlaneCollector(self, self._intakes, BUCKETS_S, _build())
+        self._collector = PlaneCollector(self, self._intakes, BUCKETS_S, _build(), self._demand)
         self._admin = AdminServer(self, Exposition(self._collector))
         self._access_log: AccessLog | None = None
         self._stopping = asyncio.Event()
         self._draining = Drain(self.plane, self._gate)
+
+    def _discovery(self, config: Config) -> Demand | None:
+        if config.discovery.mode == "none":
+            return None
+        demand = Demand(self.plane, self._originals, config.discovery, self._reroute, asyncio.get_running_loop())
+        demand.directory = make_directory(config.discovery, config.kubernetes, demand.told)
+        return demand
 
     # ---- what the admin server shows ----
 
@@ -126,6 +136,8 @@ class Proxy:
             loop.add_signal_handler(number, self.shutdown)
         loop.add_signal_handler(signal.SIGHUP, self._hangup)
         log.info("admin on %s", self._admin.address)
+        if self._demand is not None and self._demand.directory is not None:
+            self._resolving["on demand"] = loop.create_task(self._follow(self._demand.directory))
         watching = loop.create_task(self._watch())
         try:
             await self._stopping.wait()
@@ -152,7 +164,7 @@ class Proxy:
         intake = Intake(
             config,
             self._router,
-            lambda listener, destination: self._opaque(listener, destination),
+            self._is_opaque,
             detect_timeout_s=self._config.limits.detect_timeout_s,
             own_ports=self._own_ports,
             gate=self._gate,
@@ -182,7 +194,7 @@ class Proxy:
         self._table = route_table(config.routes, {name: self._clusters[name].lane for name in wanted}, inbound)
         self._opaque = opaque_table(config.routes, {name: each.protocol for name, each in wanted.items()}, inbound)
         self._config = config
-        self._router.replace(self._route)
+        self._reroute()
         for name in [name for name in self._clusters if name not in wanted]:
             self._resolving.pop(name).cancel()
             self._clusters.pop(name).close()
@@ -201,14 +213,36 @@ class Proxy:
             task = asyncio.get_running_loop().create_task(self._resolve(config, lanes))
             self._resolving[config.name] = task
 
+    def _reroute(self) -> None:
+        """What was found before may lead elsewhere now."""
+        self._router.replace(self._route)
+
     def _route(self, listener: str, destination: str, authority: str, path: str, protocol: str) -> Target | None:
-        """A configured route, or else the way to where the connection was going."""
+        """A configured route, or else what discovery says, or else the way to where the connection was going."""
         target = self._table(listener, destination, authority, path, protocol)
-        if target is not None or not destination:
+        if target is not None:
             return target
-        direction = self._intakes[listener].config.intercept or ""
+        direction = self._intakes[listener].config.intercept or "outbound"
         wire = "http2" if protocol == "grpc" else protocol
-        return [(self._originals.cluster(direction, destination, wire), 1)], None
+        if self._demand is not None and direction == "outbound":
+            cluster = self._demand.way(authority, destination, wire)
+        else:
+            cluster = self._originals.cluster(direction, destination, wire) if destination else None
+        return None if cluster is None else ([(cluster, 1)], None)
+
+    def _is_opaque(self, listener: str, destination: str) -> bool:
+        """Whether what goes there is passed on without a look into it."""
+        return self._opaque(listener, destination) or (self._demand is not None and self._demand.is_tcp(destination))
+
+    async def _follow(self, directory: Directory) -> None:
+        """Keep a directory at work."""
+        while True:
+            try:
+                await directory.run()
+            except Exception:
+                # A fault of ours: what is known stays as it is, and discovery begins anew.
+                log.exception("discovery failed, trying again")
+            await asyncio.sleep(RESOLVE_AGAIN_S)
 
     def _apply_access_log(self, config: Config) -> None:
         path = config.access_log.path if config.access_log else None
@@ -269,6 +303,7 @@ class Proxy:
         waiting += ["admin"] if self._config.admin != config.admin else []
         waiting += ["limits"] if self._config.limits != config.limits else []
         waiting += ["kubernetes"] if self._config.kubernetes != config.kubernetes else []
+        waiting += ["discovery"] if self._config.discovery != config.discovery else []
         for what in waiting:
             log.warning("configuration: a change of %s takes effect at the next start", what)
 
@@ -277,6 +312,8 @@ class Proxy:
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             self._originals.sweep()
+            if self._demand is not None:
+                self._demand.sweep()
             now = identity(self._path)
             if now is not None and now != self._seen:
                 self._reload()
@@ -296,6 +333,8 @@ class Proxy:
             task.cancel()
         for lanes in self._clusters.values():
             lanes.close()
+        if self._demand is not None:
+            self._demand.close()
         self._originals.close()
         if self._access_log is not None:
             self._access_log.close()
@@ -304,7 +343,7 @@ class Proxy:
 
 
 def _build() -> Build:
-    return Build(version("meshctl-proxy"), libnghttp2_version())
+    return Build(VERSION, libnghttp2_version())
 
 
 def identity(path: str) -> FileIdentity:

@@ -9,7 +9,7 @@ address, inbound the application on loopback. It forgets those that are not used
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.config import ClusterConfig
@@ -43,6 +43,10 @@ class Lanes:
             elif self.exists is False:
                 self._plane.turn(cluster.does_not_exist)
         return cluster
+
+    def clusters(self) -> Iterable[Cluster]:
+        """Those there are so far."""
+        return self._lanes.values()
 
     def configure(self, config: ClusterConfig) -> None:
         """Change settings in place."""

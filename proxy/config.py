@@ -18,6 +18,7 @@ from typing import Any
 
 from proxy import overrides, yamltree
 from proxy.address import SocketAddress, address, dns_name, entry_name
+from proxy.config_discovery import DiscoveryConfig
 from proxy.config_kubernetes import KubernetesConfig, KubernetesServiceConfig
 from proxy.config_listeners import ListenerConfig, listener_problems
 from proxy.config_routes import MatchConfig, RouteConfig, route_problems
@@ -43,6 +44,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "ConfigError",
+    "DiscoveryConfig",
     "DnsConfig",
     "EwmaConfig",
     "KubernetesConfig",
@@ -182,6 +184,7 @@ class Config:
     shutdown_grace_s: float = key(number(0, 86_400), default=30.0)
     limits: LimitsConfig = key(section(LimitsConfig), default=LimitsConfig())
     kubernetes: KubernetesConfig = key(section(KubernetesConfig), default=KubernetesConfig())
+    discovery: DiscoveryConfig = key(section(DiscoveryConfig), default=DiscoveryConfig())
     listeners: tuple[ListenerConfig, ...] = key(items(section(ListenerConfig), at_least=1))
     clusters: tuple[ClusterConfig, ...] = key(items(section(ClusterConfig)), default=())
     routes: tuple[RouteConfig, ...] = key(items(section(RouteConfig)), default=())
@@ -192,10 +195,10 @@ class Config:
                 f"clusters[{index}].name",
                 f"{name!r} is the name of clusters[{first}] already; choose another",
             )
-        passing = any(listener.intercept is not None for listener in self.listeners)
+        passing = any(listener.intercept is not None for listener in self.listeners) or self.discovery.mode != "none"
         for kind, entries in (("clusters", self.clusters), ("routes", self.routes)):
             if entries == () and not passing:
-                yield kind, "must have 1 or more entries, unless a listener has `intercept`"
+                yield kind, "must have 1 or more entries, unless a listener has `intercept` or there is `discovery`"
         yield from listener_problems(self.listeners, self.admin.address)
         protocols = {item.name: item.protocol for item in self.clusters if item.name is not INVALID}
         missing = self.clusters is INVALID or (self.clusters == () and not passing)

@@ -15,7 +15,17 @@ from typing import Final
 
 OPAQUE_PORTS: Final = "listeners[].opaque_ports"
 
-_TEXTS: Final = ("admin.address", "access_log.path", "log_level", "kubernetes.zone")
+_TEXTS: Final = (
+    "admin.address",
+    "access_log.path",
+    "log_level",
+    "kubernetes.zone",
+    "discovery.mode",
+    "discovery.controller",
+    "discovery.pod",
+    "discovery.namespace",
+    "discovery.cluster_domain",
+)
 _NUMBERS: Final = (
     "shutdown_grace_s",
     "limits.max_header_fields",

@@ -239,11 +239,29 @@ def integer(low: int, high: int) -> Check:
     return check
 
 
+@dataclass(frozen=True, slots=True)
+class Nullable:
+    """A check of a key that may say `null`: nothing, whatever its default is."""
+
+    check: Check
+
+    def __call__(self, value: object, path: str, errors: Errors) -> Any:
+        return None if value is None else self.check(value, path, errors)
+
+
+def flag(value: object, path: str, errors: Errors) -> Any:
+    """A check: true or false."""
+    if isinstance(value, bool):
+        return value
+    errors.add(path, f"must be true or false, not {described(value)}")
+    return INVALID
+
+
 def _run(check: Check, value: object, path: str, errors: Errors) -> Any:
     """Checks a value that was given; one that is broken in itself has been reported already."""
     if value is INVALID:
         return INVALID
-    if value is None:
+    if value is None and not isinstance(check, Nullable):
         errors.add(path, "has no value; give it one, or remove the key")
         return INVALID
     return check(value, path, errors)

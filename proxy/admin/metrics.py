@@ -24,8 +24,8 @@ from prometheus_client.registry import Collector
 from proxy.admin.call_families import call_families
 from proxy.admin.endpoint_families import cluster_families, endpoint_families
 from proxy.admin.family import Family
-from proxy.admin.proxy_families import downstream_families, intake_families
-from proxy.admin.source import Intake, Plane
+from proxy.admin.proxy_families import discovery_families, downstream_families, intake_families
+from proxy.admin.source import Discovery, Intake, Plane
 from proxy.admin.tcp_families import tcp_families
 
 
@@ -45,11 +45,19 @@ class PlaneCollector(Collector):
     histograms, in seconds, rising.
     """
 
-    def __init__(self, plane: Plane, intakes: Mapping[str, Intake], buckets_s: Sequence[float], build: Build) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        intakes: Mapping[str, Intake],
+        buckets_s: Sequence[float],
+        build: Build,
+        discovery: Discovery | None = None,
+    ) -> None:
         self.buckets_s = tuple(map(float, buckets_s))
         self._plane = plane
         self._intakes = intakes
         self._build = build
+        self._discovery = discovery
         self._reloads = {"success": 0, "failure": 0}
 
     def count_reload(self, result: Literal["success", "failure"]) -> None:
@@ -67,6 +75,7 @@ class PlaneCollector(Collector):
             *cluster_families(self._plane),
             *downstream_families(self._plane),
             *intake_families(self._intakes),
+            *discovery_families(self._discovery),
             Family(
                 "meshctl_config_reloads",
                 "counter",

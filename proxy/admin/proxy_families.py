@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from proxy.admin.family import Family
-from proxy.admin.source import Intake, Plane
+from proxy.admin.source import Discovery, Intake, Plane
 
 
 def downstream_families(plane: Plane) -> list[Family]:
@@ -56,5 +56,34 @@ def intake_families(intakes: Mapping[str, Intake]) -> list[Family]:
             ("listener", "reason"),
             "Connections closed because they would have led back to the proxy.",
             lambda: [((name, reason), n) for name, intake in intakes.items() for reason, n in intake.refused.items()],
+        ),
+    ]
+
+
+def discovery_families(discovery: Discovery | None) -> list[Family]:
+    """What is looked up as it is called; nothing without discovery."""
+    if discovery is None:
+        return []
+    return [
+        Family(
+            "meshctl_discovery_connected",
+            "gauge",
+            (),
+            "Whether the source of endpoints can be reached.",
+            lambda: [((), int(discovery.connected))],
+        ),
+        Family(
+            "meshctl_discovery_names",
+            "gauge",
+            ("state",),
+            "Names that are called, by what is known of them.",
+            lambda: [((state,), count) for state, count in discovery.counts().items()],
+        ),
+        Family(
+            "meshctl_discovery_timeouts",
+            "counter",
+            (),
+            "Names whose calls went on without an answer.",
+            lambda: [((), discovery.timeouts)],
         ),
     ]

@@ -147,6 +147,18 @@ class Plane(Protocol):
     def now_s(self) -> float: ...
 
 
+class Discovery(Protocol):
+    """What is known of names that are looked up as they are called."""
+
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def timeouts(self) -> int: ...
+    def counts(self) -> Mapping[str, int]:
+        """Names by state: "known", "unknown", "unanswered"."""
+        ...
+
+
 class Intake(Protocol):
     """What one listener did with connections before they were handed to the data plane."""
 

@@ -88,6 +88,7 @@ cdef class Call(Waiter):
         raise AssertionError("each protocol has its own")
 
     cdef int wake(self) except -1:
+        self.cluster = self.cluster.meant()
         return self.attempt(None)
 
     cdef int give_up(self, Flag flag, str why) except -1:

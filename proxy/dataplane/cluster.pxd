@@ -38,7 +38,9 @@ cdef class Cluster(Pool):
     cdef object waiters                     # deque of Waiters
     cdef Timed failfast_timer
     cdef dict stats                         # calls that never got an endpoint
+    cdef Cluster instead                    # it stood in for this one, whose place was not known yet
 
+    cdef Cluster meant(self)
     cdef Session pick(self, Endpoint exclude)
     cdef Endpoint pick_endpoint(self, Endpoint exclude)
     cdef Endpoint choose(self)

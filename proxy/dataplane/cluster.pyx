@@ -132,6 +132,24 @@ cdef class Cluster(Pool):
         if keys and self.lazy:
             self.rebuild()
 
+    def lead_to(self, Cluster other):
+        """It is known now where these calls lead: those that wait, and any that still come, go on to `other`."""
+        cdef Waiter waiter
+        self.instead = other
+        self.plane.cancel(self.failfast_timer)
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            waiter.waiting = False
+            waiter.wake()
+        self.plane.clusters.pop(self.key, None)
+
+    cdef Cluster meant(self):
+        """Itself, or the one that it stood in for."""
+        cdef Cluster cluster = self
+        while cluster.instead is not None:
+            cluster = cluster.instead
+        return cluster
+
     def close(self):
         """The cluster is configured away: no new calls; those that wait are given up."""
         self.does_not_exist()

@@ -43,11 +43,11 @@ cdef class Route:
         cdef Py_ssize_t i = 0
         cdef long at
         if len(self.clusters) == 1:
-            return <Cluster> self.clusters[0]
+            return (<Cluster> self.clusters[0]).meant()
         at = <long> (plane.random() >> 1) % <long> self.totals[len(self.totals) - 1]
         while at >= <long> self.totals[i]:
             i += 1
-        return <Cluster> self.clusters[i]
+        return (<Cluster> self.clusters[i]).meant()
 
 
 cdef class Router:

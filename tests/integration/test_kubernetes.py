@@ -3,15 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import grpc
 import pytest
 
+from tests.support.controller import pods
 from tests.support.echo import EchoClient, EchoServer, Load, echo_servers
-from tests.support.kubernetes_objects import Object, endpoint, endpoint_slice, service
+from tests.support.kubernetes_objects import endpoint, endpoint_slice, service
 from tests.support.kubernetes_server import SLICES, KubernetesServer
 from tests.support.memory import SANITIZER_BYTES, rss_bytes
-from tests.support.ports import split_address
 from tests.support.process import ProxyProcess, start_proxy
 
 ENDPOINTS_WITHIN_S = 5.0
@@ -23,16 +23,6 @@ def kubernetes() -> Iterator[KubernetesServer]:
     with KubernetesServer() as running:
         running.put(service(ports=[{"name": "grpc", "port": 8080}]))
         yield running
-
-
-def pods(*servers: EchoServer, **state: Any) -> list[Object]:
-    """A slice for each server, since each has a port of its own."""
-    slices = []
-    for server in servers:
-        host, port = split_address(server.address)
-        one = endpoint(host, server.name.removeprefix("server "), **state)
-        slices.append(endpoint_slice(f"slice-{port}", one, ports=[{"name": "grpc", "port": port}]))
-    return slices
 
 
 @contextlib.contextmanager
@@ -112,3 +102,41 @@ def test_direct_mode_costs_little_memory(kubernetes: KubernetesServer, tmp_path:
             held = rss_bytes(proxy.pid)
     print(f"\na sidecar in direct mode holds {held / 2**20:.1f} MiB")
     assert held < DIRECT_MODE_BYTES + SANITIZER_BYTES
+
+
+NAME = "voting.emojivote:8080"
+
+
+@contextlib.contextmanager
+def on_demand(kubernetes: KubernetesServer, directory: Path) -> Iterator[ProxyProcess]:
+    config = {
+        "listeners": [{"name": "outbound"}],
+        "kubernetes": {"kubeconfig": str(kubernetes.kubeconfig(directory))},
+        "discovery": {"mode": "direct", "namespace": "emojivote"},
+    }
+    with start_proxy(config, directory) as proxy:
+        yield proxy
+
+
+def test_what_is_called_is_looked_up_without_a_controller(kubernetes: KubernetesServer, tmp_path: Path) -> None:
+    with echo_servers("a", "b") as (a, b):
+        kubernetes.put(*pods(a))
+        with on_demand(kubernetes, tmp_path) as proxy, Load(proxy.listener("outbound"), authority=NAME) as load:
+            load.wait_for_answers(50, "a")
+            kubernetes.put(*pods(b))
+            load.wait_for_answers(50, "b")
+            kubernetes.stop()
+            load.wait_for_answers(100)
+            assert proxy.metric("meshctl_discovery_names", state="known") == 1
+        assert load.failures == []
+
+
+@pytest.mark.parametrize("authority", ["voting.elsewhere:8080", "api.example:443"])
+def test_another_namespace_or_the_world_is_not_ours(
+    kubernetes: KubernetesServer, tmp_path: Path, authority: str
+) -> None:
+    with on_demand(kubernetes, tmp_path) as proxy:
+        with EchoClient(proxy.listener("outbound"), ("grpc.default_authority", authority)) as client:
+            assert client.unary.future(b"x", timeout=5).code() is grpc.StatusCode.UNAVAILABLE
+        assert proxy.metric("meshctl_discovery_names", state="unknown") == 1
+        assert proxy.metric("meshctl_discovery_timeouts_total") == 0

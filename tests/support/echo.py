@@ -118,10 +118,12 @@ class Load:
     While it runs and afterwards: `answered_by` counts the good answers by server, `failures` has the others.
     """
 
-    def __init__(self, address: str, threads: int = 6, pause_s: float = 0.003) -> None:
+    def __init__(self, address: str, threads: int = 6, pause_s: float = 0.003, authority: str = "") -> None:
+        """`authority` is what is asked for, if it is another than `address`."""
         self.answered_by: Counter[str] = Counter()
         self.failures: list[Failure] = []
         self._pause_s = pause_s
+        self._options = [("grpc.default_authority", authority)] if authority else []
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, args=(address,)) for _ in range(threads)]
@@ -148,7 +150,7 @@ class Load:
             thread.join()
 
     def _run(self, address: str) -> None:
-        with EchoClient(address) as client:
+        with EchoClient(address, *self._options) as client:
             number = 0
             while not self._ending.is_set():
                 number += 1

@@ -1,17 +1,21 @@
-"""A Kubernetes API server on loopback, for Services and EndpointSlices, that behaves or misbehaves as a test says.
+"""A Kubernetes API server on loopback that behaves or misbehaves as a test says.
 
 It speaks real HTTP (aiohttp) from a thread of its own, so that it serves other processes too: lists with pages,
-selectors, watches from a version, bookmarks, 410 for a version that is forgotten. `put` and `delete` change its
-objects, and who watches is told. What it does wrong is set by attributes or done by methods, at any time.
+selectors, watches from a version, bookmarks, 410 for a version that is forgotten; single objects, made, replaced and
+patched on condition of their version. `put` and `delete` change its objects, and who watches is told. What it does
+wrong is set by attributes or done by methods, at any time.
 """
 
 import asyncio
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import jsonpatch
 import yaml
 from aiohttp import web
 
@@ -36,8 +40,9 @@ class KubernetesServer:
         self.close_watches = False  # each watch ends as soon as it has begun
         self.token: str | None = None  # the one that is accepted; None: all
         self.silent = False  # accepts requests, and never answers
-        self._objects: dict[str, dict[tuple[str, str], Object]] = {SERVICES: {}, SLICES: {}}
-        self._events: dict[str, list[tuple[int, str, Object]]] = {SERVICES: [], SLICES: []}
+        self.refuse_writes: int | None = None
+        self._objects: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
+        self._events: dict[str, list[tuple[int, str, Object]]] = defaultdict(list)
         self._version = 100
         self._forgotten = 0  # watches from before this version are gone
         self._watches: set[tuple[str, asyncio.Queue[bytes | None]]] = set()
@@ -53,6 +58,13 @@ class KubernetesServer:
 
     def delete(self, item: Object) -> None:
         self._on_loop(self._delete(item))
+
+    def find(self, kind: str, name: str, namespace: str = "") -> Object | None:
+        """An object as it is now; `kind` is in the plural."""
+        return self._objects[kind].get((namespace, name))
+
+    def all(self, kind: str) -> list[Object]:
+        return list(self._objects[kind].values())
 
     def forget(self) -> None:
         """All versions so far are forgotten, as when etcd is compacted."""
@@ -131,7 +143,7 @@ class KubernetesServer:
 
     async def _start(self) -> None:
         application = web.Application()
-        application.router.add_get("/{path:.*}", self._answer)
+        application.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -139,17 +151,18 @@ class KubernetesServer:
     async def _stop(self) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
-            for kind in self._objects:
-                await self._end(kind)
+            for _, queue in self._watches:
+                queue.put_nowait(None)
             await runner.cleanup()
 
     # ---- requests ----
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
-        kind = request.path.rsplit("/", 1)[1]
+        place = Place.of(request.path)
         watching = "watch" in query
-        self.requests.append(("watch" if watching else "list", request.path, query))
+        what = "watch" if watching else "list" if request.method == "GET" and not place.name else request.method.lower()
+        self.requests.append((what, request.path, query))
         self.tokens.append(request.headers.get("Authorization", ""))
         if self.silent:
             await asyncio.sleep(3600)
@@ -161,8 +174,36 @@ class KubernetesServer:
             if self.retry_after is not None:
                 answer.headers["Retry-After"] = self.retry_after
             return answer
-        selected = _selector(request.path, query)
-        return await self._watch(request, kind, selected) if watching else self._list(kind, query, selected)
+        if what in ("list", "watch"):
+            selected = _selector(place.namespace, query)
+            if watching:
+                return await self._watch(request, place.kind, selected)
+            return self._list(place.kind, query, selected)
+        if what != "get" and self.refuse_writes is not None:
+            return _status(self.refuse_writes, "refused by the test")
+        return await self._single(request, place)
+
+    async def _single(self, request: web.Request, place: "Place") -> web.Response:
+        """One object: read, made (POST), replaced (PUT) or changed by a JSON Patch (PATCH)."""
+        body = await request.json() if request.can_read_body else None
+        if request.method == "POST":
+            body = {**body, "metadata": {"namespace": place.namespace, **body["metadata"]}}
+            place = replace(place, name=body["metadata"]["name"])
+        held = self._objects[place.kind].get((place.namespace, place.name))
+        if (held is None) != (request.method == "POST"):
+            return _status(409, "already exists") if held else _status(404, f"{place.kind} {place.name} not found")
+        if request.method == "GET":
+            return web.json_response(held)
+        if request.method == "PATCH":
+            try:
+                body = jsonpatch.apply_patch(held, body)
+            except jsonpatch.JsonPatchException as error:
+                return _status(422, str(error))
+        expected = body["metadata"].get("resourceVersion")
+        if held and expected is not None and expected != held["metadata"]["resourceVersion"]:
+            return _status(409, "the object has been modified")
+        await self._put((body,), place.kind)
+        return web.json_response(self._objects[place.kind][_key(body)], status=201 if held is None else 200)
 
     def _list(self, kind: str, query: dict[str, str], selected: Callable[[Object], bool]) -> web.Response:
         items = [item for _, item in sorted(self._objects[kind].items()) if selected(item)]
@@ -195,10 +236,10 @@ class KubernetesServer:
             self._watches.discard((kind, queue))
         return response
 
-    async def _put(self, items: tuple[Object, ...]) -> None:
+    async def _put(self, items: tuple[Object, ...], of: str = "") -> None:
         lines: dict[str, bytes] = {}
         for item in items:
-            kind, key = _kind(item), _key(item)
+            kind, key = of or _kind(item), _key(item)
             event = "MODIFIED" if key in self._objects[kind] else "ADDED"
             held = self._objects[kind][key] = self._versioned(item)
             self._events[kind].append((self._version, event, held))
@@ -230,12 +271,33 @@ class KubernetesServer:
         return {**item, "metadata": {**item["metadata"], "resourceVersion": str(self._version)}}
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a path leads to: a collection, or one object in it."""
+
+    kind: str
+    namespace: str = ""
+    name: str = ""
+
+    @classmethod
+    def of(cls, path: str) -> "Place":
+        parts = path.strip("/").split("/")
+        parts = parts[2:] if parts[0] == "api" else parts[3:]
+        namespace = ""
+        if parts[0] == "namespaces" and len(parts) > 2:
+            namespace, parts = parts[1], parts[2:]
+        return cls(parts[0], namespace, *parts[1:])
+
+
 def _kind(item: Object) -> str:
+    """By what it is called, or else by what it has."""
+    if "kind" in item:
+        return item["kind"].lower() + "s"
     return SERVICES if "spec" in item else SLICES
 
 
 def _key(item: Object) -> tuple[str, str]:
-    return item["metadata"]["namespace"], item["metadata"]["name"]
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
 
 
 def _line(event: str, item: Object) -> bytes:
@@ -246,16 +308,14 @@ def _status(code: int, message: str) -> web.Response:
     return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
 
 
-def _selector(path: str, query: dict[str, str]) -> Callable[[Object], bool]:
-    parts = path.split("/")
-    namespace = parts[parts.index("namespaces") + 1] if "namespaces" in parts else None
+def _selector(namespace: str, query: dict[str, str]) -> Callable[[Object], bool]:
     _, _, name = query.get("fieldSelector", "").partition("metadata.name=")
     label, _, value = query.get("labelSelector", "").partition("=")
 
     def selected(item: Object) -> bool:
         metadata = item["metadata"]
         return (
-            namespace in (None, metadata["namespace"])
+            namespace in ("", metadata.get("namespace"))
             and name in ("", metadata["name"])
             and (not label or metadata.get("labels", {}).get(label) == value)
         )

@@ -169,6 +169,15 @@ def busy_plane() -> Plane:
     )
 
 
+@dataclass(slots=True)
+class Discovery:
+    connected: bool = True
+    timeouts: int = 2
+
+    def counts(self) -> dict[str, int]:
+        return {"known": 3, "unknown": 5, "unanswered": 1}
+
+
 def busy_intakes() -> dict[str, Intake]:
     """A listener that saw every protocol, and one that saw nothing."""
     found = {"http2": 7, "http1": 6, "tls": 5, "tcp": 4, "none": 3}

@@ -128,13 +128,12 @@ def test_wrong_usage_exits_with_2_and_says_where_help_is(arguments: list[str]) -
 
 
 def test_every_command_explains_itself() -> None:
-    assert set(cli.commands) == {"proxy", "demo", "inject", "uninject", "init-iptables", "await", "shutdown", "version"}
-    for command in ([], ["proxy"], ["demo"], ["inject"], ["uninject"], ["init-iptables"], ["await"], ["shutdown"]):
+    for command in ([], *([name] for name in cli.commands)):
         for option in ("--help", "-h"):
             shown = CliRunner().invoke(cli, [*command, option])
             assert shown.exit_code == 0
-            for code in ("0", "1", "2"):
-                assert re.search(rf"(?m)^ +{code}  \w", shown.output), "each exit code has its line"
+            for code in ("0", "2"):
+                assert re.search(rf"(?m)^ +{code}  \w", shown.output), "exit codes have their lines"
     for subcommand in cli.commands.values():
         assert subcommand.help
         for parameter in subcommand.params:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from proxy import overrides
-from proxy.address import SocketAddress
-from proxy.config import ConfigError, load, parse
+from proxy.address import NamedAddress, SocketAddress
+from proxy.config import ConfigError, DiscoveryConfig, load, parse
 
 SMALL = """
 listeners:
@@ -200,8 +200,8 @@ def test_the_three_lists_must_be_there_and_not_empty(kept: str) -> None:
     section = next(part for part in re.split(r"(?m)^(?=\w)", SMALL) if part.startswith(kept))
     expected = {
         "listeners": ("missing; this key must be given", "must have 1 or more entries, not 0"),
-        "clusters": ("must have 1 or more entries, unless a listener has `intercept`",) * 2,
-        "routes": ("must have 1 or more entries, unless a listener has `intercept`",) * 2,
+        "clusters": ("must have 1 or more entries, unless a listener has `intercept` or there is `discovery`",) * 2,
+        "routes": ("must have 1 or more entries, unless a listener has `intercept` or there is `discovery`",) * 2,
     }
     missing = [line for line in errors_of(section) if "no cluster is called" not in line]
     assert missing == [f"{name}: {expected[name][0]}" for name in others]
@@ -211,7 +211,9 @@ def test_the_three_lists_must_be_there_and_not_empty(kept: str) -> None:
 
 def test_a_missing_list_of_clusters_does_not_make_each_route_wrong() -> None:
     content = "listeners: [{name: a, address: '[::1]:1'}]\nroutes: [{cluster: voting}]"
-    assert errors_of(content) == ("clusters: must have 1 or more entries, unless a listener has `intercept`",)
+    assert errors_of(content) == (
+        "clusters: must have 1 or more entries, unless a listener has `intercept` or there is `discovery`",
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,6 +246,11 @@ def test_the_environment_overrides_single_values() -> None:
         "MESHCTL_ADMIN_ADDRESS": "0.0.0.0:9990",
         "MESHCTL_ACCESS_LOG_PATH": "/var/log/access.json",
         "MESHCTL_KUBERNETES_ZONE": "eu-1a",
+        "MESHCTL_DISCOVERY_MODE": "controller",
+        "MESHCTL_DISCOVERY_CONTROLLER": "controller.mesh:8086",
+        "MESHCTL_DISCOVERY_POD": "web-1",
+        "MESHCTL_DISCOVERY_NAMESPACE": "shop",
+        "MESHCTL_DISCOVERY_CLUSTER_DOMAIN": "cluster.example",
         "MESHCTL_SHUTDOWN_GRACE_S": "2.5",
         "MESHCTL_LIMITS_MAX_HEADER_FIELDS": "20",
         "MESHCTL_LIMITS_MAX_HEADER_LIST_BYTES": "2048",
@@ -260,6 +267,13 @@ def test_the_environment_overrides_single_values() -> None:
         assert config.access_log.path == "/var/log/access.json"
         assert config.shutdown_grace_s == 2.5
         assert config.log_level == "warning"
+        assert config.discovery == DiscoveryConfig(
+            mode="controller",
+            controller=NamedAddress("controller.mesh", 8086),
+            pod="web-1",
+            namespace="shop",
+            cluster_domain="cluster.example",
+        )
         assert dataclasses.astuple(config.limits) == (20, 2048, 30, 4, 5)
 
 

@@ -11,7 +11,7 @@ from proxy.admin.exposition import Exposition
 from proxy.admin.metrics import Build, PlaneCollector
 from proxy.dataplane import BUCKETS_S, FLAGS
 from proxy.net.detection import Kind
-from tests.unit.fake_plane import Histogram, busy_intakes, busy_plane
+from tests.unit.fake_plane import Discovery, Histogram, busy_intakes, busy_plane
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "docs" / "metrics.md").read_text()
@@ -29,7 +29,7 @@ def families() -> list[Metric]:
     plane = busy_plane()
     for stats in plane.stats:
         stats.headers_s = stats.end_s = Histogram([1] * (len(BUCKETS_S) + 1), 1.0)
-    collector = PlaneCollector(plane, busy_intakes(), BUCKETS_S, Build("1", "1"))
+    collector = PlaneCollector(plane, busy_intakes(), BUCKETS_S, Build("1", "1"), Discovery())
     return list(
         text_string_to_metric_families("".join(Exposition(collector).scrape("application/openmetrics-text").text))
     )

@@ -1,4 +1,4 @@
-"""The one module that talks to the Kubernetes API server: it lists and watches collections, as plain JSON.
+"""The one module that talks to the Kubernetes API server: lists, watches, single objects, all as plain JSON.
 
 Owns authentication (the pod's service account, whose token is read again every minute, or a kubeconfig), time limits,
 and what can go wrong, as errors of its own:
@@ -81,8 +81,7 @@ class ApiServer:
         page = ""
         while True:
             query = {**selector, "limit": str(PAGE_ITEMS), **({"continue": page} if page else {})}
-            async with self._get(path, query, ANSWER_S) as response:
-                answer = _object(await response.read())
+            answer = await self.get(path, query)
             metadata, found = answer.get("metadata"), answer.get("items")
             if not isinstance(metadata, dict) or not isinstance(found, list):
                 # "items": null is how an empty list may be written.
@@ -93,6 +92,16 @@ class ApiServer:
             page = str(metadata.get("continue") or "")
             if not page:
                 return items, str(metadata.get("resourceVersion") or "")
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
+        """One object. Raises ApiError."""
+        async with self._request("GET", path, query or {}, ANSWER_S) as response:
+            return _object(await response.read())
+
+    async def send(self, method: str, path: str, body: Any, content_type: str = "application/json") -> Json:
+        """Makes (POST), replaces (PUT) or changes (PATCH) an object; gives back what it is then. Raises ApiError."""
+        async with self._request(method, path, {}, ANSWER_S, body, content_type) as response:
+            return _object(await response.read())
 
     async def watch(
         self, path: str, selector: Mapping[str, str], version: str, timeout_s: float
@@ -105,7 +114,7 @@ class ApiServer:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(max(1, round(timeout_s))),
         }
-        async with self._get(path, query, timeout_s + SILENCE_S) as response:
+        async with self._request("GET", path, query, timeout_s + SILENCE_S) as response:
             _keep_alive(response)
             rest = b""
             async for chunk in response.content.iter_any():
@@ -116,21 +125,30 @@ class ApiServer:
                     yield events
 
     @asynccontextmanager
-    async def _get(self, path: str, query: Mapping[str, str], silence_s: float) -> AsyncIterator[Any]:
-        """An answer with status 200. `silence_s` bounds the wait for each part of it."""
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        silence_s: float,
+        body: Any = None,
+        content_type: str = "",
+    ) -> AsyncIterator[Any]:
+        """An answer with status 200 or 201. `silence_s` bounds the wait for each part of it."""
         timeout = aiohttp.ClientTimeout(total=None, connect=ANSWER_S, sock_connect=ANSWER_S, sock_read=silence_s)
         response = None
         try:
             configuration, rest = await self._open()
             response = await rest.request(
-                "GET",
+                method,
                 configuration.host + path,
                 query_params=list(query.items()),
-                headers=await _headers(configuration),
+                headers={**await _headers(configuration), **({"Content-Type": content_type} if content_type else {})},
+                body=body,
                 _preload_content=False,
                 _request_timeout=timeout,
             )
-            if response.status != 200:
+            if response.status not in (200, 201):
                 raise await self._refused(response)
             yield response
         except (aiohttp.ClientError, OSError, TimeoutError, EOFError) as error:

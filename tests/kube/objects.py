@@ -1,0 +1,47 @@
+"""Objects that tests put into the cluster. Its node has no kubelet: the test says of a pod what that would."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.kube.api import Api, Json
+
+NODE = "node"
+PORT = 8080
+
+
+def make_service(api: Api, namespace: str, name: str = "voting", **spec: Any) -> Json:
+    """A Service of the pods labelled `app: NAME`, whose port 80, "grpc", is the container port of that name."""
+    ports = [{"name": "grpc", "port": 80, "targetPort": "grpc", "appProtocol": "grpc"}]
+    whole = {"selector": {"app": name}, "ports": ports, **spec}
+    return api.create(f"/api/v1/namespaces/{namespace}/services", {"metadata": {"name": name}, "spec": whole})
+
+
+def make_pod(api: Api, namespace: str, name: str, ip: str, app: str = "voting", port: int = PORT) -> str:
+    """A pod that runs and is ready; returns its path."""
+    container = {"name": app, "image": "none", "ports": [{"name": "grpc", "containerPort": port}]}
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    spec = {"nodeName": NODE, "containers": [container]}
+    api.create(path, {"metadata": {"name": name, "labels": {"app": app}}, "spec": spec})
+    set_pod(api, f"{path}/{name}", ip, ready=True)
+    return f"{path}/{name}"
+
+
+def set_pod(api: Api, path: str, ip: str, *, ready: bool) -> None:
+    """Says how a pod is."""
+    condition = {"type": "Ready", "status": str(ready)}
+    status = {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [condition]}
+    api.patch(f"{path}/status", {"status": status})
+
+
+def bind(api: Api, namespace: str, rules: Sequence[Mapping[str, Any]], account: str = "default") -> None:
+    """Gives a service account the rights of a new Role."""
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    api.create(f"{roles}/roles", {"metadata": {"name": account}, "rules": rules})
+    api.create(
+        f"{roles}/rolebindings",
+        {
+            "metadata": {"name": account},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
+        },
+    )

@@ -1,13 +1,15 @@
 """`meshctl install`, `upgrade` and `uninstall` with a real kubectl and a real API server.
 
-There is no controller here: its account does what the controller would do, with the rights that the manifests give it.
+Where there is no controller, its account does what the controller would do, with the rights that the manifests give it.
 """
 
 import base64
 import json
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,8 @@ import yaml
 from meshctl.installation import COLLECTIONS, labels
 from tests.kube.api import Api, RefusedError
 from tests.kube.cluster import Cluster
-from tests.support.process import ROOT
+from tests.support.ports import free_address
+from tests.support.process import ROOT, start_python
 from tests.unit.chart.samples import DELICATE
 
 pytestmark = pytest.mark.kube
@@ -280,3 +283,44 @@ def test_without_an_installation_uninstall_and_upgrade_say_so(cluster: Cluster, 
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert f"the namespace {namespace} has nothing that meshctl installed" in done.stderr
+
+
+def test_the_controller_that_is_installed_works_with_the_rights_it_is_given(cleared: Cluster, tmp_path: Path) -> None:
+    """The real one, as its account and with its configuration; only its ports and the way to the server are others."""
+    install(cleared, "--ha")
+    config = yaml.safe_load(
+        cleared.admin.get("/api/v1/namespaces/meshctl/configmaps/meshctl-controller")["data"]["controller.yaml"]
+    )
+    account = cleared.account("meshctl", "meshctl-controller")
+    for name in ("webhook", "endpoints", "admin"):
+        config[name]["address"] = free_address()
+    config["kubernetes"] = {"kubeconfig": str(account.access.kubeconfig(tmp_path / "kubeconfig"))}
+    file = tmp_path / "controller.yaml"
+    file.write_text(yaml.safe_dump(config))
+    environment = {"MESHCTL_NAMESPACE": "meshctl", "MESHCTL_POD_NAME": "meshctl-controller-1"}
+    with start_python("injector", "--config", str(file), name="the controller", env=environment) as controller:
+        page = f"http://{config['admin']['address']}/ready"
+        controller.wait_until(lambda: answers(page), "ready", 30)
+        controller.wait_until(lambda: has_bundle(cleared.admin), "trusted", 30)
+        before = {name: held for name, held in written(cleared.admin).items() if name != "lease"}
+        for way in ("client_side", "server_side", "client_side"):
+            install(cleared, "--ha", way=way)
+            after = written(cleared.admin)
+            assert {name: after[name] for name in before} == before
+        assert "403" not in controller.stderr() and "cannot" not in controller.stderr()
+        # It runs on, as a pod does for a while, and must not make anew what was deleted.
+        uninstall(cleared)
+        assert left_over(cleared, "meshctl") == []
+        controller.stop(30)
+
+
+def answers(page: str) -> bool:
+    try:
+        with urllib.request.urlopen(page, timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def has_bundle(admin: Api) -> bool:
+    return "caBundle" in admin.get(f"{WEBHOOKS}/meshctl-injector")["webhooks"][0]["clientConfig"]

@@ -18,6 +18,8 @@ import yaml
 from meshctl.installation import COLLECTIONS, labels
 from tests.kube.api import Api, RefusedError
 from tests.kube.cluster import Cluster
+from tests.support.helm import CHART, helm
+from tests.support.helm import program as helm_program
 from tests.support.ports import free_address
 from tests.support.process import ROOT, start_python
 from tests.unit.chart.samples import DELICATE
@@ -312,6 +314,27 @@ def test_the_controller_that_is_installed_works_with_the_rights_it_is_given(clea
         uninstall(cleared)
         assert left_over(cleared, "meshctl") == []
         controller.stop(30)
+
+
+@pytest.mark.skipif(helm_program() is None, reason="Helm is not installed: scripts/helm builds it, with Go")
+def test_with_helm_what_the_controller_wrote_stays_through_an_upgrade(cleared: Cluster) -> None:
+    access = ("--kubeconfig", str(cleared.kubeconfig), "--namespace", "meshctl")
+
+    def run(*arguments: str) -> None:
+        done = helm(*arguments, *access)
+        assert done.returncode == 0, done.stderr
+
+    run("install", "meshctl", str(CHART), "--create-namespace")
+    account = cleared.account("meshctl", "meshctl-controller")
+    before = act_as_controller(account)
+    run("upgrade", "meshctl", str(CHART), "--set", "webhook.failurePolicy=Fail")
+    assert cleared.admin.get(f"{WEBHOOKS}/meshctl-injector")["webhooks"][0]["failurePolicy"] == "Fail"
+    assert written(account) == before
+    # meshctl takes none of it for its own.
+    assert left_over(cleared, "meshctl") == []
+    run("uninstall", "meshctl")
+    cleared.kubectl("--namespace=meshctl", "delete", "secret/meshctl-webhook-tls", "lease/meshctl-controller")
+    cleared.kubectl("delete", "namespace", "meshctl", "--timeout=50s")
 
 
 def answers(page: str) -> bool:

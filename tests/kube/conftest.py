@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.installation import Installation
 from tests.kube.objects import NODE
 from tests.kube.programs import MissingError, Programs, programs
+from tests.netns.conftest import namespaces as namespaces
 
 _numbers = itertools.count(1)
 
@@ -27,6 +29,16 @@ def cluster(kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -
     with Cluster(tmp_path_factory.mktemp("kube"), kube_programs) as cluster:
         cluster.admin.create("/api/v1/nodes", {"metadata": {"name": NODE}})
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def installation(
+    request: pytest.FixtureRequest, kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """A cluster with meshctl in it, for all tests that look at one; each leaves it as it was."""
+    request.getfixturevalue("namespaces")
+    with Installation(tmp_path_factory.mktemp("installation"), kube_programs) as installation:
+        yield installation
 
 
 @pytest.fixture

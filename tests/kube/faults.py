@@ -15,23 +15,20 @@ from typing import Any
 from tests.kube.api import Json, RefusedError
 from tests.kube.installation import (
     APPLICATION_IP,
-    CERTIFICATE,
-    CONFIGURATION,
     CONTROLLER_IP,
-    NAME,
-    OWN,
     SHOP,
     Installation,
 )
+from tests.kube.installed import ACCOUNT as NAME
+from tests.kube.installed import CONFIGURATION, LEASE, SECRET
+from tests.kube.installed import NAMESPACE as OWN
 from tests.kube.objects import NODE
 from tests.support.waiting import wait_until
 from tests.unit.check.facts import Authority
 
 CORE = "/api/v1/namespaces"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{OWN}/leases/{NAME}"
 SERVED = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
-SECRET = f"{CORE}/{OWN}/secrets/{CERTIFICATE}"
 BACKOFF = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
 DAY = datetime.timedelta(days=1)
 
@@ -138,8 +135,7 @@ def controller_gone(installation: Installation) -> Iterator[None]:
     try:
         yield
     finally:
-        installation.start_controller()
-        wait_until(lambda: installation.is_injected(SHOP), "the webhook is called again", 30)
+        installation.restart_controller()
 
 
 @contextlib.contextmanager

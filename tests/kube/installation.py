@@ -13,10 +13,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import yaml
-
-from tests.kube.api import Json
+from tests.kube.api import Api, Json
 from tests.kube.cluster import Cluster
+from tests.kube.installed import NAMESPACE as OWN
+from tests.kube.installed import ControllerPod, install, scheduled_pods
 from tests.kube.objects import NODE
 from tests.kube.programs import Programs
 from tests.netns.namespace import Namespace
@@ -25,10 +25,7 @@ from tests.support.waiting import wait_until
 
 API_IP, CONTROLLER_IP, APPLICATION_IP, OTHER_IP = "10.77.0.1", "10.77.0.2", "10.77.1.1", "10.77.1.2"
 ADDRESSES = (API_IP, CONTROLLER_IP, APPLICATION_IP, OTHER_IP)
-OWN, SHOP = "meshctl", "shop"
-NAME = "meshctl-controller"
-CERTIFICATE = "meshctl-webhook-tls"
-CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/meshctl-injector"
+SHOP = "shop"
 IMAGE = "meshctl:tests"
 START_S = 30
 
@@ -52,7 +49,7 @@ class Installation:
     def __init__(self, directory: Path, programs: Programs) -> None:
         self._directory = directory
         self._network = Namespace("installation")
-        self._controller: Process | None = None
+        self._controllers: list[ControllerPod] = []
         self._sidecar: Process | None = None
         self._network.ip(*(f"address add {ip}/32 dev lo" for ip in ADDRESSES))
         self.cluster = Cluster(directory, programs, self.place, API_IP)
@@ -64,12 +61,13 @@ class Installation:
 
     def _start(self) -> None:
         self.cluster.start()
-        self.api = self.cluster.admin
         self.api.create("/api/v1/nodes", {"metadata": {"name": NODE}})
-        manifests = self.meshctl("install", "--image", IMAGE).stdout
-        self.cluster.kubectl("apply", "--filename=-", text=manifests)
-        self.controller_pod = self._bound(OWN, "app.kubernetes.io/component=controller")
-        self.start_controller()
+        install(self.cluster, "--image", IMAGE)
+        (name,) = scheduled_pods(self.api, 1, wait_until)
+        self._controller = ControllerPod(self.cluster, name, CONTROLLER_IP, self._directory)
+        self._controllers.append(self._controller)
+        self._controller.wait_until_ready()
+        self.set_ready(OWN, name, CONTROLLER_IP)
         self.make_namespace(SHOP, {"meshctl.io/inject": "enabled"})
         wait_until(lambda: self.is_injected(SHOP), "a new pod gets a sidecar", START_S)
         self.api.create(f"/apis/apps/v1/namespaces/{SHOP}/deployments", APPLICATION)
@@ -79,6 +77,11 @@ class Installation:
         self.wait_until_connected()
 
     # ---- what a test does with it ----
+
+    @property
+    def api(self) -> Api:
+        """As its administrator."""
+        return self.cluster.admin
 
     @property
     def place(self) -> Place:
@@ -158,34 +161,19 @@ class Installation:
 
     # ---- its controller ----
 
-    def start_controller(self) -> None:
-        """Runs what the controller's pod has in it; returns when it is ready, and its pod says so."""
-        settings = self.api.get(f"/api/v1/namespaces/{OWN}/configmaps/{NAME}")["data"]["controller.yaml"]
-        config = yaml.safe_load(settings)
-        access = self.cluster.account(OWN, NAME).access
-        config["kubernetes"] = {"kubeconfig": str(access.kubeconfig(self._directory / "controller.kubeconfig"))}
-        for server in ("webhook", "endpoints", "admin"):
-            config[server]["address"] = config[server]["address"].replace("[::]", CONTROLLER_IP)
-        file = self._directory / "controller.yaml"
-        file.write_text(yaml.safe_dump(config))
-        self._controller = Process(
-            (sys.executable, "-m", "injector", "--config", str(file)),
-            "the controller",
-            {"MESHCTL_NAMESPACE": OWN, "MESHCTL_POD_NAME": self.controller_pod},
-            self.place,
-        )
-        page = f"/api/v1/namespaces/{OWN}/pods/{self.controller_pod}:9990/proxy/ready"
-        # The API server asks a pod for a page where its status says that it is; it is ready only then.
-        self.set_status(OWN, self.controller_pod, phase="Running", podIP=CONTROLLER_IP, podIPs=[{"ip": CONTROLLER_IP}])
-        self._controller.wait_until(lambda: self.api.text("GET", page)[0] == 200, "ready", START_S)
-        self.set_ready(OWN, self.controller_pod, CONTROLLER_IP)
-        deployment = f"/apis/apps/v1/namespaces/{OWN}/deployments/{NAME}"
-        wait_until(lambda: self.api.get(deployment)["status"].get("readyReplicas") == 1, "one replica ready", START_S)
+    @property
+    def controller_pod(self) -> str:
+        return self._controller.name
 
     def kill_controller(self) -> None:
         """Its process is gone, and nobody has told the API server yet."""
-        assert self._controller is not None
-        self._controller.close()
+        self._controller.process.close()
+
+    def restart_controller(self) -> None:
+        """Returns when it is ready, and the API server calls it again."""
+        self._controller.restart()
+        self.set_ready(OWN, self.controller_pod, CONTROLLER_IP)
+        wait_until(lambda: self.is_injected(SHOP), "a new pod gets a sidecar", START_S)
 
     # ---- within ----
 
@@ -225,9 +213,10 @@ class Installation:
         self.close()
 
     def close(self) -> None:
-        for process in (self._sidecar, self._controller):
-            if process is not None:
-                process.close()
+        if self._sidecar is not None:
+            self._sidecar.close()
+        for controller in self._controllers:
+            controller.process.close()
         self.cluster.close()
         self._network.close()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.kube.faults import FAULTS
-from tests.kube.installation import OWN, SHOP, Installation
+from tests.kube.installation import SHOP, Installation
+from tests.kube.installed import NAMESPACE as OWN
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]

@@ -17,12 +17,12 @@ from tests.kube.installation import (
     APPLICATION_IP,
     CONTROLLER_IP,
     IMAGE,
-    NAME,
     OTHER_IP,
-    OWN,
     SHOP,
     Installation,
 )
+from tests.kube.installed import ACCOUNT as NAME
+from tests.kube.installed import NAMESPACE as OWN
 from tests.support.process import ROOT
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]

@@ -1,5 +1,5 @@
 # Two images from one file:
-#   docker build --tag meshctl .                              the sidecar, the init container, the command line
+#   docker build --tag meshctl .                              sidecar, init container, controller and command line
 #   docker build --tag meshctl-demo --target demo .           the programs of deploy/demo
 # BASE is a Debian 12 with Python 3.11 or newer and pip; pin it by digest for a build that can be repeated.
 # The Python packages' versions are those of deploy/constraints.txt. docs/deployment.md says more.
@@ -19,9 +19,11 @@ COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
 COPY proxy proxy
 COPY injector injector
 COPY meshctl meshctl
+# The command line carries the chart along; meshctl/chart/files leads there.
+COPY deploy/chart deploy/chart
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/meshctl/bin/python install --no-cache-dir --only-binary :all: \
-        --constraint deploy/constraints.txt /wheels/*.whl
+        --constraint deploy/constraints.txt "$(echo /wheels/*.whl)[controller,sidecar]"
 
 FROM build AS build-demo
 RUN python3 -m venv --without-pip /opt/demo \
@@ -50,7 +52,7 @@ ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="meshctl" \
-      org.opencontainers.image.description="A sidecar proxy that balances gRPC call by call on Kubernetes" \
+      org.opencontainers.image.description="gRPC balanced call by call on Kubernetes: sidecar, controller, command line" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \

@@ -1,8 +1,8 @@
 """The annotations of namespaces and pods: which there are, what they may say, and the settings they make.
 
 A value is text from whoever may write a pod, so each is read strictly and in bounded time, and what comes out is built
-from what was understood. A wrong value is an error that names the annotation; every error is found, not only the first. An empty
-value is as if the annotation were not there.
+from what was understood. A wrong value is an error that names the annotation; every error is found, not only the
+first. An empty value is as if the annotation were not there.
 """
 
 from __future__ import annotations

@@ -24,6 +24,11 @@ COPY deploy/chart deploy/chart
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/meshctl/bin/python install --no-cache-dir --only-binary :all: \
         --constraint deploy/constraints.txt "$(echo /wheels/*.whl)[controller,sidecar]"
+# Of the Kubernetes client and of xDS much is never imported: classes for every type of the API, which is read as plain
+# JSON, and Envoy's extensions. With the symbols for debuggers that is half of what would be installed.
+RUN cd /opt/meshctl/lib/python3*/site-packages \
+ && rm -r kubernetes_asyncio/client/api kubernetes_asyncio/client/models envoy/extensions \
+ && find . -name '*.so' -exec strip --strip-debug {} +
 
 FROM build AS build-demo
 RUN python3 -m venv --without-pip /opt/demo \
@@ -64,7 +69,9 @@ RUN apt-get update \
 COPY --from=build /opt/meshctl /opt/meshctl
 # What an injected sidecar runs with; the injector sets the rest by environment variables.
 COPY deploy/sidecar.yaml /etc/meshctl/sidecar.yaml
+# Its user has no entry in passwd, and so no home: what asks for one must not fail.
 ENV PATH=/opt/meshctl/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/ \
     PYTHONUNBUFFERED=1
 USER 2102:2102
 ENTRYPOINT ["meshctl"]

@@ -1,4 +1,7 @@
-"""A cluster for all tests that need one, a namespace of it for each; or the reason why there is none."""
+"""Clusters for all tests that need one, a namespace of it for each; or the reason why there is none.
+
+They end with the last test of this folder: what comes after them has the machine for itself.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -6,8 +9,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.nodes import NodeCluster, node_cluster
 from tests.kube.objects import NODE
 from tests.kube.programs import MissingError, Programs, programs
+from tests.netns.conftest import namespaces
+
+__all__ = ["namespaces"]  # a fixture of theirs
 
 _numbers = itertools.count(1)
 
@@ -21,7 +28,7 @@ def kube_programs() -> Programs:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A control plane on loopback, and a node without a kubelet. A test that stops a part of it starts it again."""
     with Cluster(tmp_path_factory.mktemp("kube"), kube_programs) as cluster:
@@ -38,3 +45,13 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     yield name
     cluster.admin.delete(f"/api/v1/namespaces/{name}/pods", grace_s=0)  # nobody else would end them
     cluster.admin.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture(scope="package")
+def nodes(
+    request: pytest.FixtureRequest, kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NodeCluster]:
+    """A control plane and a node, in network namespaces; skips the test, with the reason, where there can be none."""
+    request.getfixturevalue("namespaces")
+    with node_cluster(tmp_path_factory.mktemp("nodes"), kube_programs) as cluster:
+        yield cluster

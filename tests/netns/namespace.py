@@ -91,6 +91,12 @@ class Namespace:
         self.close()
 
 
+def enter(name: str) -> None:
+    """From now on, this thread and what it starts are in the namespace called `name`."""
+    with Path("/run/netns", name).open() as inside:
+        _set_namespace(inside.fileno())
+
+
 def remove(name: str) -> None:
     """Kills what runs in the namespace called `name`, by process id, and removes it."""
 

@@ -109,8 +109,8 @@ def sidecar(settings: Settings, grace_s: int) -> Container:
 
 def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
     values = {
-        # On all addresses, as the kubelet and Prometheus ask from outside the pod.
-        "MESHCTL_ADMIN_ADDRESS": f"0.0.0.0:{PORTS.admin_port}",
+        # On all addresses of either family, as the kubelet and Prometheus ask from outside the pod.
+        "MESHCTL_ADMIN_ADDRESS": f"[::]:{PORTS.admin_port}",
         "MESHCTL_SHUTDOWN_GRACE_S": str(grace_s),
         "MESHCTL_LOG_LEVEL": settings.log_level,
         "MESHCTL_ACCESS_LOG_PATH": "-" if settings.access_log else "",

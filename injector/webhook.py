@@ -25,8 +25,8 @@ from injector.metrics import Metrics
 from injector.namespaces import Namespaces
 from injector.patch import injection
 from injector.report import Outcome, Reason, left
-from injector.sockets import bound, place
 from proxy.address import SocketAddress
+from proxy.bound import bound, place
 
 log = logging.getLogger(__name__)
 

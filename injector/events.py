@@ -173,13 +173,10 @@ def _owner(item: Json, namespace: str) -> Subject | None:
     references = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     for each in references if isinstance(references, list) else ():
         if isinstance(each, dict) and each.get("controller") is True:
-            parts = {name: each.get(name) for name in _REFERENCE}
-            if namespace and all(isinstance(part, str) and _REFERENCE[name](part) for name, part in parts.items()):
-                return Subject(parts["apiVersion"], parts["kind"], namespace, parts["name"], parts["uid"])
+            version, kind, name, uid = (str(each.get(part, "")) for part in ("apiVersion", "kind", "name", "uid"))
+            if namespace and _VERSION(version) and _KIND(kind) and _NAME(name) and _UID(uid):
+                return Subject(version, kind, namespace, name, uid)
     return None
-
-
-_REFERENCE: Final = {"apiVersion": _VERSION, "kind": _KIND, "name": _NAME, "uid": _UID}
 
 
 def _event(subject: Subject, report: Report, instance: str, now: datetime) -> dict[str, Any]:

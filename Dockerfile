@@ -1,5 +1,5 @@
 # Two images from one file:
-#   docker build --tag meshctl .                              the sidecar, the init container, the command line
+#   docker build --tag meshctl .                              sidecar, init container, controller and command line
 #   docker build --tag meshctl-demo --target demo .           the programs of deploy/demo
 # BASE is a Debian 12 with Python 3.11 or newer and pip; pin it by digest for a build that can be repeated.
 # The Python packages' versions are those of deploy/constraints.txt. docs/deployment.md says more.
@@ -19,9 +19,16 @@ COPY pyproject.toml setup.py MANIFEST.in README.md LICENSE ./
 COPY proxy proxy
 COPY injector injector
 COPY meshctl meshctl
+# The command line carries the chart along; meshctl/chart/files leads there.
+COPY deploy/chart deploy/chart
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-build-isolation --no-deps --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/meshctl/bin/python install --no-cache-dir --only-binary :all: \
-        --constraint deploy/constraints.txt /wheels/*.whl
+        --constraint deploy/constraints.txt "$(echo /wheels/*.whl)[controller,sidecar]"
+# Of the Kubernetes client and of xDS much is never imported: classes for every type of the API, which is read as plain
+# JSON, and Envoy's extensions. With the symbols for debuggers that is half of what would be installed.
+RUN cd /opt/meshctl/lib/python3*/site-packages \
+ && rm -r kubernetes_asyncio/client/api kubernetes_asyncio/client/models envoy/extensions \
+ && find . -name '*.so' -exec strip --strip-debug {} +
 
 FROM build AS build-demo
 RUN python3 -m venv --without-pip /opt/demo \
@@ -50,7 +57,7 @@ ARG BASE
 ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="meshctl" \
-      org.opencontainers.image.description="A sidecar proxy that balances gRPC call by call on Kubernetes" \
+      org.opencontainers.image.description="gRPC balanced call by call on Kubernetes: sidecar, controller, command line" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${BASE}" \
       org.opencontainers.image.version="${VERSION}" \
@@ -62,7 +69,9 @@ RUN apt-get update \
 COPY --from=build /opt/meshctl /opt/meshctl
 # What an injected sidecar runs with; the injector sets the rest by environment variables.
 COPY deploy/sidecar.yaml /etc/meshctl/sidecar.yaml
+# Its user has no entry in passwd, and so no home: what asks for one must not fail.
 ENV PATH=/opt/meshctl/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    HOME=/ \
     PYTHONUNBUFFERED=1
 USER 2102:2102
 ENTRYPOINT ["meshctl"]

@@ -15,9 +15,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 from uuid import uuid4
 
@@ -47,6 +48,13 @@ LATE_S: Final = 5.0
 """How long a controller that is told to stop still serves: until then, some still hold it for a good address."""
 
 
+Now = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Server(Protocol):
     """What is started and stopped with the controller. `stop` finishes what runs, and returns when all is closed."""
 
@@ -74,14 +82,14 @@ class Injection:
     """The webhook and all it needs: what is started with it, what goes on beside it, what it waits for."""
 
     def __init__(
-        self, config: ControllerConfig, identity: Identity, api: ApiServer, registry: CollectorRegistry
+        self, config: ControllerConfig, identity: Identity, api: ApiServer, registry: CollectorRegistry, now: Now
     ) -> None:
         clock = asyncio.get_running_loop().time
         metrics = Metrics(registry)
         self.namespaces = Namespaces(api, config.namespaces)
         self.events = Events(api, identity.pod, metrics, clock=clock)
         names = service_names(identity.namespace, config.cluster_domain)
-        self.keeper = CertificateKeeper(api, identity.namespace, names, metrics)
+        self.keeper = CertificateKeeper(api, identity.namespace, names, metrics, now=now)
         self.certificate = ServingCertificate(metrics, self.keeper.wake)
         self.webhook = Webhook(
             config.webhook.address, self.certificate.door, config.injection, self.namespaces, self.events, metrics
@@ -115,7 +123,9 @@ class Injection:
 class Controller:
     """A running controller. `run` returns when it has drained."""
 
-    def __init__(self, config: ControllerConfig, identity: Identity, *, late_s: float = LATE_S) -> None:
+    def __init__(
+        self, config: ControllerConfig, identity: Identity, *, late_s: float = LATE_S, now: Now = utc_now
+    ) -> None:
         self._config = config
         self._late_s = late_s
         self._stopping = asyncio.Event()
@@ -123,7 +133,7 @@ class Controller:
         self.registry = _registry()
         self.api = ApiServer(config.kubernetes)
         self.catalog = Catalog()
-        self.injection = Injection(config, identity, self.api, self.registry) if config.webhook.enabled else None
+        self.injection = Injection(config, identity, self.api, self.registry, now) if config.webhook.enabled else None
         self.admin = AdminServer(config.admin.address, self.registry, self.ready, self.catalog, config.cluster_domain)
         self.endpoints = EndpointServer(
             self.catalog, config.endpoints.address, self.registry, domain=config.cluster_domain

@@ -4,8 +4,9 @@
     MutatingWebhookConfiguration meshctl-injector  its caBundle, written again if somebody else changed it
 
 It looks at both, as they are on the API server, when one of them changes and once in a minute, and does what is
-missing. The order is always: trust more, then show something else, then (after SETTLE_S, when every replica shows it)
-trust less. Both writes name the version they are for, so that one of a leader that was deposed meanwhile fails.
+missing. The order is always: trust more, then (after HEARD_S, when every API server has heard of it) show something
+else, then (after SETTLE_S, when every replica shows it) trust less. Both writes name the version they are for, so that
+one of a leader that was deposed meanwhile fails.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ CERT_MANAGER: Final = "cert-manager.io/certificate-name"
 
 CHECK_S: Final = 60.0
 AGAIN_S: Final = 5.0
+HEARD_S: Final = 2.0
 SETTLE_S: Final = 10.0
 PAUSE_S: Final = 0.5  # between two looks, should somebody else write as often as we do
 
@@ -94,7 +96,9 @@ class CertificateKeeper:
         else:
             wanted = certificates.renewed(held, self._names, self._now())
         if wanted is not held:
-            await self._trust((*wanted.authorities, *(held.authorities if held else ())), also_others=True)
+            trusted = (*wanted.authorities, *(held.authorities if held else ()))
+            if await self._trust(trusted, also_others=True):
+                await asyncio.sleep(HEARD_S)
             await self._write(secret, wanted)
             self._count(held, wanted)
             self._settled_at_s = now_s + SETTLE_S
@@ -129,16 +133,18 @@ class CertificateKeeper:
         else:
             await self._api.send("PUT", f"{self._secrets}/{SECRET}", {**secret, "data": data})
 
-    async def _trust(self, authorities: Certificates, *, also_others: bool) -> None:
-        """Makes the caBundle these; `also_others` leaves what else is in it."""
+    async def _trust(self, authorities: Certificates, *, also_others: bool) -> bool:
+        """Makes the caBundle these; `also_others` leaves what else is in it. Whether new ones came to others."""
         configuration = await self._find(f"{CONFIGURATIONS}/{CONFIGURATION}")
-        patch = []
+        patch: list[dict[str, Any]] = []
+        has_grown = False
         for index, webhook in enumerate(_webhooks(configuration)):
             before = _bundle(webhook)
             others = certificates.read_authorities(before) if also_others else ()
             after = certificates.pem(list(dict.fromkeys((*authorities, *others))))
             if webhook.get("name") == WEBHOOK and after != before:
                 patch += _patch(index, after)
+                has_grown = bool(others)
         if configuration is None:
             log.warning("there is no MutatingWebhookConfiguration %s: no pods are injected", CONFIGURATION)
         elif patch:
@@ -146,6 +152,7 @@ class CertificateKeeper:
             patch.insert(0, {"op": "test", "path": "/metadata/resourceVersion", "value": version})
             await self._api.send("PATCH", f"{CONFIGURATIONS}/{CONFIGURATION}", patch, "application/json-patch+json")
             log.info("caBundle of %s: %d authorities", CONFIGURATION, len(authorities))
+        return has_grown
 
     def _count(self, held: Keys | None, wanted: Keys) -> None:
         if held is None or held.authorities[0] != wanted.authorities[0]:

@@ -45,7 +45,8 @@ def controller_needs(namespace: str, config: ControllerConfig | None) -> tuple[P
 
 
 def _injects(namespace: str, only: Sequence[str]) -> Iterator[Permission]:
-    yield from _each(_FOLLOWS, ("namespaces",), ("",))
+    for name in only:
+        yield from _each(_FOLLOWS, ("namespaces",), ("",), name)
     yield from _each(("create",), ("events",), only)
     yield from _each(("get",), ("jobs.batch", "replicasets.apps"), only)
     yield from _each(_FOLLOWS, ("secrets",), (namespace,), CERTIFICATE_SECRET)

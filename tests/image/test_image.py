@@ -47,7 +47,7 @@ def checkout(directory: Path) -> None:
     for name in filter(None, listed.split("\0")):
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, target)
+        shutil.copy2(ROOT / name, target, follow_symlinks=False)
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,39 @@ def test_a_sidecar_in_it_starts_is_ready_and_drains(meshctl: Root) -> None:
     done = meshctl.run(["sh", "-c", life], env={"MESHCTL_ADMIN_ADDRESS": admin})
     assert done.returncode == 0, done.stderr
     assert "/etc/proxy.yaml: ok" in done.stdout
+
+
+def test_the_command_line_has_the_chart_with_it(meshctl: Root) -> None:
+    made = list(yaml.safe_load_all(output(meshctl, "meshctl", "install")))
+    assert (made[0]["kind"], made[-1]["kind"]) == ("Namespace", "MutatingWebhookConfiguration")
+
+
+def test_the_controller_starts_and_is_not_ready_without_a_cluster(meshctl: Root) -> None:
+    """With its file system read-only in all but name: nothing of it is written."""
+    addresses = {name: {"address": free_address()} for name in ("admin", "endpoints", "webhook")}
+    config = meshctl.upper / "etc" / "controller.yaml"
+    config.write_text(yaml.safe_dump({**addresses, "injection": {"image": "meshctl"}}))
+    life = f"""
+        python3 -m injector --config /etc/controller.yaml & controller=$!
+        for _ in $(seq 100); do
+            python3 -c '
+import sys, urllib.error, urllib.request
+page = "http://{addresses["admin"]["address"]}"
+try:
+    assert urllib.request.urlopen(page + "/live").status == 200
+    urllib.request.urlopen(page + "/ready")
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+except OSError:
+    sys.exit(1)
+            ' && break
+            sleep 0.2
+        done
+        kill $controller && wait $controller
+    """
+    done = meshctl.run(["sh", "-c", life])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("503 "), done.stderr
 
 
 @pytest.mark.parametrize("backend", ["nft", "legacy"])

@@ -7,6 +7,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from injector.patch import injection
+from injector.settings import Settings
 from tests.image.dockerfile import parse
 from tests.support.manifests import DEMO, DEPLOY, POD_EXAMPLE, Document, Pod, documents, named, pods, variables
 from tests.support.process import ROOT
@@ -47,6 +49,14 @@ def test_there_are_three_voting_pods_behind_a_headless_service(demo: list[Docume
     assert named(demo, "Deployment")["voting"]["spec"]["replicas"] == 3
     headless = [name for name, each in named(demo, "Service").items() if each["spec"].get("clusterIP") == "None"]
     assert headless == ["voting"]
+
+
+def test_the_namespace_asks_for_sidecars_and_no_pod_refuses_one(demo: list[Document]) -> None:
+    annotations = named(demo, "Namespace")["emojivote"]["metadata"]["annotations"]
+    settings = Settings(image="meshctl")
+    for deployment in named(demo, "Deployment").values():
+        pod = deployment["spec"]["template"]
+        assert injection(pod, settings, annotations, by_default=False).report.reason is None
 
 
 def test_each_service_selects_one_workload_and_a_port_that_it_has(demo: list[Document]) -> None:

@@ -46,6 +46,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
             "skipOutboundPorts": "25,9000-9010",
             "opaquePorts": "3306",
             "cpuRequest": 0.25,
+            "memoryRequest": "64Mi",
             "cpuLimit": 1,
             "memoryLimit": "",
             "logLevel": "debug",

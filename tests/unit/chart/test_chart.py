@@ -1,17 +1,22 @@
 """What the chart makes: valid objects, the names that the rest of meshctl knows, and no more rights than are used."""
 
 import re
+from dataclasses import fields
+from itertools import product
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from injector.config import InjectionConfig, parse
 from injector.containers import ADMIN_PORT_NAME
 from injector.iptables import Interception
 from meshctl.chart.functions import NAMES
 from meshctl.chart.render import ORDER, render
 from meshctl.chart.values import defaults, merged
+from meshctl.check.facts import Permission
+from meshctl.check.permissions import controller_needs
 from proxy.version import VERSION
 from tests.support.helm import CHART
 from tests.support.manifests import Document, named
@@ -87,6 +92,22 @@ def test_the_controllers_rights_are_those_that_it_uses() -> None:
         ("secrets", "create", ""),
         ("leases", "create", ""),
     }
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_controllers_rights_are_exactly_those_that_meshctl_check_asks_for(sample: str) -> None:
+    made = objects(sample)
+    config = parse(named(made, "ConfigMap")["meshctl-controller"]["data"]["controller.yaml"])
+    given = set()
+    for role in (each for each in made if each["kind"] in ("Role", "ClusterRole")):
+        if role["metadata"]["name"] == "meshctl-endpoints":
+            continue  # the sidecars', in direct mode
+        for rule in role["rules"]:
+            for group, resource, verb in product(rule["apiGroups"], rule["resources"], rule["verbs"]):
+                for name in rule.get("resourceNames", [""]):
+                    place = role["metadata"].get("namespace", "")
+                    given.add(Permission(verb, f"{resource}.{group}".rstrip("."), place, name))
+    assert given == set(controller_needs(NAMESPACE, config))
 
 
 def test_a_certificate_that_others_make_is_only_read() -> None:
@@ -229,6 +250,32 @@ def test_the_sidecars_policy_closes_their_admin_port_alone_and_opens_it_to_who_i
 def test_the_version_is_that_of_the_package() -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == VERSION
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_the_controller_understands_its_configuration(sample: str) -> None:
+    made = objects(sample)
+    config = parse(named(made, "ConfigMap")["meshctl-controller"]["data"]["controller.yaml"])
+    (container,) = named(made, "Deployment")["meshctl-controller"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for name, port in ports.items():
+        assert getattr(config, name).address.port == port
+    assert config.webhook.enabled == bool(named(made, "MutatingWebhookConfiguration")) == ("webhook" in ports)
+    assert config.injection.image == container["image"]
+    asked = SAMPLES[sample].get("namespaces", [NAMESPACE] if SAMPLES[sample].get("namespaceOnly") else [])
+    assert list(config.namespaces) == asked
+
+
+def test_every_value_of_injection_reaches_the_controllers_settings() -> None:
+    """The sample differs from the defaults in all of them."""
+    default, changed = (
+        parse(named(objects(sample), "ConfigMap")["meshctl-controller"]["data"]["controller.yaml"]).injection
+        for sample in ("nothing", "injection")
+    )
+    same = {each.name for each in fields(default) if getattr(default, each.name) == getattr(changed, each.name)}
+    assert same == {"image"}
+    assert default == InjectionConfig(image=default.image)
+    assert changed.cpu_limit == "1" and changed.memory_limit is None
 
 
 def test_the_functions_listed_are_those_that_are_read_and_all_are_used() -> None:

@@ -5,15 +5,16 @@ import base64
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import jsonpatch
 
-from injector.app import Controller, Identity
+from injector.app import Controller, Identity, utc_now
 from injector.config import parse
 from tests.support.kubernetes_server import KubernetesServer
 from tests.unit.kubernetes.stage import until
@@ -134,7 +135,11 @@ def patched(held: Object, response: Object) -> Object:
 
 @asynccontextmanager
 async def running(
-    server: KubernetesServer, directory: Path, pod: str = "meshctl-controller-0", **settings: Any
+    server: KubernetesServer,
+    directory: Path,
+    pod: str = "meshctl-controller-0",
+    now: Callable[[], datetime] = utc_now,
+    **settings: Any,
 ) -> AsyncIterator[Controller]:
     """A controller on free ports, ready."""
     address = "127.0.0.1:0"
@@ -146,7 +151,7 @@ async def running(
         "webhook": {"address": address, **settings.get("webhook", {})},
         "injection": {"image": "meshctl:test", **settings.get("injection", {})},
     }
-    controller = Controller(parse(json.dumps(config)), Identity(NAMESPACE, pod), late_s=0)
+    controller = Controller(parse(json.dumps(config)), Identity(NAMESPACE, pod), late_s=0, now=now)
     task = asyncio.create_task(controller.run())
     try:
         await until(lambda: task.done() or controller.ready()[0])

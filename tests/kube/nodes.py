@@ -73,12 +73,12 @@ class NodeCluster:
             lines += [f"--- {name} {log.stem}\n{log.read_text()[-LOG_TAIL_CHARACTERS:]}" for log in logs]
         return "\n".join(lines)
 
-    def metric(self, pod: Json, port: int, name: str) -> float:
-        """The sum of the samples called `name` on a pod's metrics page; AssertionError when there is none."""
+    def metric(self, pod: Json, port: int, name: str, /, **labels: str) -> float:
+        """The sum of the samples called `name` on a pod's metrics page that have all of `labels`; 0 if none has."""
         families = text_string_to_metric_families(self.get(pod, port, "/metrics"))
-        found = [sample.value for family in families for sample in family.samples if sample.name == name]
-        assert found, f"no metric {name}"
-        return sum(found)
+        found = [sample for family in families for sample in family.samples if sample.name == name]
+        assert found or labels, f"no metric {name}"
+        return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
 
     def get(self, pod: Json, port: int, path: str) -> str:
         """The body of an answer of a pod, through the API server (`pods/NAME:PORT/proxy`)."""

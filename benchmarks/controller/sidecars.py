@@ -30,7 +30,7 @@ class Sidecar:
     def __init__(self, port: int, names: list[str], seen: dict[str, list[float]]) -> None:
         self._names = names
         self._seen = seen
-        self._newest = b""
+        self._known: set[bytes] = set()
         self._channel = grpc.aio.insecure_channel(
             f"127.0.0.1:{port}",
             options=(("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)),
@@ -48,13 +48,11 @@ class Sidecar:
             self.ready.set()
 
     def _note(self, response: bytes) -> None:
-        now_us, newest = time.monotonic_ns() // 1000, self._newest
-        marks = MARKS(response)
-        if self.ready.is_set():
-            for mark in marks:
-                if mark > newest:
-                    self._seen[mark.decode()].append((now_us - int(mark)) / 1000)
-        self._newest = max((newest, *marks))
+        now_us = time.monotonic_ns() // 1000
+        new = set(MARKS(response)) - self._known
+        self._known |= new
+        for mark in new if self.ready.is_set() else ():
+            self._seen[mark.decode()].append((now_us - int(mark)) / 1000)
 
     def _request(self, nonce: str) -> bytes:
         request = DiscoveryRequest(

@@ -41,8 +41,10 @@ class Serving(RuleBasedStateMachine):
         self.catalog = Catalog()
         self.sidecars: list[Sidecar] = []
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(listed=st.booleans())
+    def begin(self, listed: bool) -> None:
+        if listed:
+            self.catalog.set_complete()
         self.runner.run(self._begin())
 
     async def _begin(self) -> None:
@@ -68,6 +70,17 @@ class Serving(RuleBasedStateMachine):
     @rule(which=st.integers(0, len(ASKERS) - 1), names=st.sets(st.sampled_from(WANTED)))
     def a_sidecar_wants_something_else(self, which: int, names: set[str]) -> None:
         self.runner.run(self.sidecars[which].want(*sorted(names)))
+
+    @rule(which=st.integers(0, len(ASKERS) - 1), name=st.sampled_from(WANTED), patient=st.booleans())
+    def a_sidecar_gives_up_a_name_and_wants_it_again(self, which: int, name: str, patient: bool) -> None:
+        self.runner.run(self._again(self.sidecars[which], name, patient))
+
+    async def _again(self, sidecar: Sidecar, name: str, patient: bool) -> None:
+        others = set(sidecar.names) - {name}
+        await sidecar.want(*sorted(others))
+        if patient:
+            await asyncio.sleep(0.002)
+        await sidecar.want(*sorted({*others, name}))
 
     @rule()
     def all_is_listed(self) -> None:

@@ -15,24 +15,20 @@ from typing import Any
 from tests.kube.api import Json, RefusedError
 from tests.kube.installation import (
     APPLICATION_IP,
-    CERTIFICATE,
-    CONFIGURATION,
     CONTROLLER_IP,
-    NAME,
-    OWN,
     SHOP,
     Installation,
 )
+from tests.kube.installed import ACCOUNT as NAME
+from tests.kube.installed import CONFIGURATION, LEASE, SECRET
+from tests.kube.installed import NAMESPACE as OWN
 from tests.kube.objects import NODE
 from tests.support.waiting import wait_until
 from tests.unit.check.facts import Authority
 
 CORE = "/api/v1/namespaces"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{OWN}/leases/{NAME}"
 SERVED = ("uid", "resourceVersion", "creationTimestamp", "generation", "managedFields")
-SECRET = f"{CORE}/{OWN}/secrets/{CERTIFICATE}"
-NAMES = f"{NAME}.{OWN}.svc"
 BACKOFF = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
 DAY = datetime.timedelta(days=1)
 
@@ -139,9 +135,15 @@ def controller_gone(installation: Installation) -> Iterator[None]:
     try:
         yield
     finally:
-        installation.start_controller()
-        wait_until(lambda: installation.is_injected(SHOP), "the webhook is called again", 30)
-        installation.wait_until_connected()
+        installation.restart_controller()
+
+
+@contextlib.contextmanager
+def connection_lost(installation: Installation) -> Iterator[None]:
+    """The same, for a sidecar that had a connection to it."""
+    installation.wait_until_connected()
+    with controller_gone(installation):
+        yield
 
 
 def certified(make: Callable[[], tuple[bytes, bytes, bytes]]) -> Callable[[Installation], AbstractContextManager[None]]:
@@ -150,13 +152,10 @@ def certified(make: Callable[[], tuple[bytes, bytes, bytes]]) -> Callable[[Insta
     @contextlib.contextmanager
     def seed(installation: Installation) -> Iterator[None]:
         authority, certificate, key = (base64.b64encode(each).decode() for each in make())
-        with controller_gone(installation):
-            hooks = copy.deepcopy(installation.api.get(CONFIGURATION)["webhooks"])
-            hooks[0]["clientConfig"]["caBundle"] = authority
-            installation.api.patch(CONFIGURATION, {"webhooks": hooks})
-            installation.api.patch(SECRET, {"data": {"tls.crt": certificate, "tls.key": key}})
+        secret = changed(SECRET, {"data": {"tls.crt": certificate, "tls.key": key}})
+        bundle = _webhook(clientConfig={"caBundle": authority})
+        with controller_gone(installation), bundle(installation), secret(installation):
             yield
-            installation.api.delete(SECRET)
 
     return seed
 
@@ -310,7 +309,7 @@ FAULTS = {
         "NET_ADMIN and NET_RAW",
         reported(SHOP, initContainerStatuses=[{"name": "meshctl-init", "state": {"terminated": {"exitCode": 1}}}]),
     ),
-    "a sidecar has lost the controller": Fault("sidecars-connected", "reach port 8086", controller_gone),
+    "a sidecar has lost the controller": Fault("sidecars-connected", "reach port 8086", connection_lost),
     "a service that contradicts itself": Fault(
         "service-protocols",
         "kubectl edit service -n odd web",

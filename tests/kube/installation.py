@@ -8,25 +8,24 @@ address. There is no kubelet: here is what it would do, bind pods to a node, sta
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-import yaml
-
-from tests.kube.api import Json
+from tests.kube.api import Api, Json
 from tests.kube.cluster import Cluster
+from tests.kube.installed import NAMESPACE as OWN
+from tests.kube.installed import ControllerPod, install, scheduled_pods
 from tests.kube.objects import NODE
 from tests.kube.programs import Programs
 from tests.netns.namespace import Namespace
-from tests.support.process import ROOT, Process
+from tests.support.process import ROOT, Place, Process
 from tests.support.waiting import wait_until
 
-API_IP, CONTROLLER_IP, APPLICATION_IP = "10.77.0.1", "10.77.0.2", "10.77.1.1"
-OWN, SHOP = "meshctl", "shop"
-NAME = "meshctl-controller"
-CERTIFICATE = "meshctl-webhook-tls"
-CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/meshctl-injector"
+API_IP, CONTROLLER_IP, APPLICATION_IP, OTHER_IP = "10.77.0.1", "10.77.0.2", "10.77.1.1", "10.77.1.2"
+ADDRESSES = (API_IP, CONTROLLER_IP, APPLICATION_IP, OTHER_IP)
+SHOP = "shop"
 IMAGE = "meshctl:tests"
 START_S = 30
 
@@ -45,15 +44,15 @@ APPLICATION = {
 
 
 class Installation:
-    """Runs from the moment it is made until `close`."""
+    """Runs from the moment it is made. A context manager; leaving it kills all of it."""
 
     def __init__(self, directory: Path, programs: Programs) -> None:
         self._directory = directory
         self._network = Namespace("installation")
-        self._controller: Process | None = None
+        self._controllers: list[ControllerPod] = []
         self._sidecar: Process | None = None
-        self._network.ip(*(f"address add {ip}/32 dev lo" for ip in (API_IP, CONTROLLER_IP, APPLICATION_IP)))
-        self.cluster = Cluster(directory, programs, self._network.place(), API_IP)
+        self._network.ip(*(f"address add {ip}/32 dev lo" for ip in ADDRESSES))
+        self.cluster = Cluster(directory, programs, self.place, API_IP)
         try:
             self._start()
         except BaseException:
@@ -62,12 +61,13 @@ class Installation:
 
     def _start(self) -> None:
         self.cluster.start()
-        self.api = self.cluster.admin
         self.api.create("/api/v1/nodes", {"metadata": {"name": NODE}})
-        manifests = self.meshctl("install", "--image", IMAGE).stdout
-        self.cluster.kubectl("apply", "--filename=-", text=manifests)
-        self.controller_pod = self._bound(OWN, "app.kubernetes.io/component=controller")
-        self.start_controller()
+        install(self.cluster, "--image", IMAGE)
+        (name,) = scheduled_pods(self.api, 1, wait_until)
+        self._controller = ControllerPod(self.cluster, name, CONTROLLER_IP, self._directory)
+        self._controllers.append(self._controller)
+        self._controller.wait_until_ready()
+        self.set_ready(OWN, name, CONTROLLER_IP)
         self.make_namespace(SHOP, {"meshctl.io/inject": "enabled"})
         wait_until(lambda: self.is_injected(SHOP), "a new pod gets a sidecar", START_S)
         self.api.create(f"/apis/apps/v1/namespaces/{SHOP}/deployments", APPLICATION)
@@ -78,11 +78,25 @@ class Installation:
 
     # ---- what a test does with it ----
 
+    @property
+    def api(self) -> Api:
+        """As its administrator."""
+        return self.cluster.admin
+
+    @property
+    def place(self) -> Place:
+        """Where all of it is."""
+        return self._network.place()
+
+    def meshctl_command(self, *arguments: str, kubeconfig: Path | None = None) -> list[str]:
+        """What runs a command beside the API server."""
+        environment = ("env", f"KUBECONFIG={kubeconfig or self.cluster.kubeconfig}")
+        return [*self.place.prefix, *environment, sys.executable, "-m", "meshctl", *arguments]
+
     def meshctl(self, *arguments: str, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end, beside the API server."""
-        environment = ("env", f"KUBECONFIG={kubeconfig or self.cluster.kubeconfig}")
         done = subprocess.run(
-            [*self._network.place().prefix, *environment, sys.executable, "-m", "meshctl", *arguments],
+            self.meshctl_command(*arguments, kubeconfig=kubeconfig),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -133,6 +147,10 @@ class Installation:
             containerStatuses=[_status(each, running) for each in spec["containers"]],
         )
 
+    def run(self, command: Sequence[str], name: str) -> Process:
+        """Runs something beside the pods, until whoever asked for it closes it."""
+        return Process(command, name, place=self.place)
+
     def wait_until_connected(self) -> None:
         """Until the sidecar is in touch with the controller."""
         page = f"/api/v1/namespaces/{SHOP}/pods/{self.application_pod}:4191/proxy/metrics"
@@ -143,34 +161,19 @@ class Installation:
 
     # ---- its controller ----
 
-    def start_controller(self) -> None:
-        """Runs what the controller's pod has in it; returns when it is ready, and its pod says so."""
-        settings = self.api.get(f"/api/v1/namespaces/{OWN}/configmaps/{NAME}")["data"]["controller.yaml"]
-        config = yaml.safe_load(settings)
-        access = self.cluster.account(OWN, NAME).access
-        config["kubernetes"] = {"kubeconfig": str(access.kubeconfig(self._directory / "controller.kubeconfig"))}
-        for server in ("webhook", "endpoints", "admin"):
-            config[server]["address"] = config[server]["address"].replace("[::]", CONTROLLER_IP)
-        file = self._directory / "controller.yaml"
-        file.write_text(yaml.safe_dump(config))
-        self._controller = Process(
-            (sys.executable, "-m", "injector", "--config", str(file)),
-            "the controller",
-            {"MESHCTL_NAMESPACE": OWN, "MESHCTL_POD_NAME": self.controller_pod},
-            self._network.place(),
-        )
-        page = f"/api/v1/namespaces/{OWN}/pods/{self.controller_pod}:9990/proxy/ready"
-        # The API server asks a pod for a page where its status says that it is; it is ready only then.
-        self.set_status(OWN, self.controller_pod, phase="Running", podIP=CONTROLLER_IP, podIPs=[{"ip": CONTROLLER_IP}])
-        self._controller.wait_until(lambda: self.api.text("GET", page)[0] == 200, "ready", START_S)
-        self.set_ready(OWN, self.controller_pod, CONTROLLER_IP)
-        deployment = f"/apis/apps/v1/namespaces/{OWN}/deployments/{NAME}"
-        wait_until(lambda: self.api.get(deployment)["status"].get("readyReplicas") == 1, "one replica ready", START_S)
+    @property
+    def controller_pod(self) -> str:
+        return self._controller.name
 
     def kill_controller(self) -> None:
         """Its process is gone, and nobody has told the API server yet."""
-        assert self._controller is not None
-        self._controller.close()
+        self._controller.process.close()
+
+    def restart_controller(self) -> None:
+        """Returns when it is ready, and the API server calls it again."""
+        self._controller.restart()
+        self.set_ready(OWN, self.controller_pod, CONTROLLER_IP)
+        wait_until(lambda: self.is_injected(SHOP), "a new pod gets a sidecar", START_S)
 
     # ---- within ----
 
@@ -198,13 +201,22 @@ class Installation:
             "MESHCTL_DISCOVERY_NAMESPACE": SHOP,
         }
         command = (sys.executable, "-m", "proxy", "--config", str(ROOT / "deploy" / "sidecar.yaml"))
-        self._sidecar = Process(command, "the sidecar", {**given, **own}, self._network.place())
+        self._sidecar = Process(command, "the sidecar", {**given, **own}, self.place)
         self._sidecar.wait_for_port(f"{APPLICATION_IP}:4191", START_S)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def close(self) -> None:
-        for process in (self._sidecar, self._controller):
-            if process is not None:
-                process.close()
+        if self._sidecar is not None:
+            self._sidecar.close()
+        for controller in self._controllers:
+            controller.process.close()
         self.cluster.close()
         self._network.close()
 

@@ -27,7 +27,7 @@ test: build ## Run the tests (under ten minutes)
 	@$(BIN)/python -m pytest
 
 soak: build ## Run the tests of memory and of mutated frames at full size (a few minutes)
-	@MESHCTL_MEMORY_CALLS=1000000 MESHCTL_FUZZ_FRAMES=1000000 MESHCTL_ROLLOUT_S=60 $(BIN)/python -m pytest -s tests/memory tests/attack/test_fuzz.py tests/netns/test_mesh_rollout.py
+	@MESHCTL_MEMORY_CALLS=1000000 MESHCTL_FUZZ_FRAMES=1000000 MESHCTL_ROLLOUT_S=60 MESHCTL_ADMISSION_PODS=2000 $(BIN)/python -m pytest -s tests/memory tests/attack/test_fuzz.py tests/netns/test_mesh_rollout.py tests/unit/controller/test_webhook_pods.py
 
 check: build ## Format check, lint, types, import layers
 	@$(BIN)/ruff format --check .

@@ -18,8 +18,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from injector.sockets import bound, place
 from proxy.address import SocketAddress
+from proxy.bound import bound, place
 from proxy.discovery.kubernetes.catalog import Catalog, Target
 from proxy.discovery.kubernetes.merge import Member
 from proxy.discovery.kubernetes.names import parse_authority

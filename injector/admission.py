@@ -2,12 +2,16 @@
 
 A request that makes sense is always allowed: this webhook adds to pods, it forbids nothing. What it cannot make sense
 of is refused as an HTTP request (`ReviewError`), which the API server takes for a failure, to be ignored.
+
+An API server does not say who it is, so anybody who reaches the webhook can ask in its place. What becomes part of a
+request of ours, a namespace or a name, is therefore checked as if no API server had.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +21,8 @@ from injector.report import Operation, Outcome, Reason
 VERSION: Final = "admission.k8s.io/v1"
 WARNING_CHARACTERS: Final = 250  # the API server cuts what is longer than 256 bytes, and says so in yet another one
 WARNINGS: Final = 15
+
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?").fullmatch
 
 MENDABLE: Final = frozenset({Reason.WRONG_ANNOTATION, Reason.MALFORMED, Reason.UID_CLASH, Reason.PORT_CLASH})
 """Why a pod was left alone though somebody wanted it injected, and can mend it."""
@@ -57,10 +63,13 @@ def read(body: bytes) -> Review:
         raise ReviewError(400, "an AdmissionReview without a request, or a request without a uid")
     kind = _mapping(request.get("kind"))
     what = " ".join(_text(part) for part in (request.get("operation"), kind.get("kind"), request.get("subResource")))
+    namespace = _text(request.get("namespace"))
     is_pod = (_text(kind.get("group")), _text(kind.get("version")), what.strip()) == ("", "v1", "CREATE Pod")
+    if is_pod and not _NAMESPACE(namespace):
+        raise ReviewError(400, f"a pod whose namespace is {namespace[:100]!r}")
     return Review(
         uid,
-        _text(request.get("namespace")),
+        namespace,
         _mapping(request.get("object")) if is_pod else None,
         request.get("dryRun") is True,
         what.strip() or "nothing",

@@ -1,8 +1,8 @@
 """The annotations of namespaces and pods: which there are, what they may say, and the settings they make.
 
-A value is text from whoever may write a pod, so each is read strictly, and what comes out is built from what was
-understood. A wrong value is an error that names the annotation; every error is found, not only the first. An empty
-value is as if the annotation were not there.
+A value is text from whoever may write a pod, so each is read strictly and in bounded time, and what comes out is built
+from what was understood. A wrong value is an error that names the annotation; every error is found, not only the
+first. An empty value is as if the annotation were not there.
 """
 
 from __future__ import annotations
@@ -20,9 +20,13 @@ from injector.settings import CONFIG_PREFIX, INJECT, Settings
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 SWITCH: Final = {"enabled": True, "disabled": False}
 HIGHEST_GRACE_S: Final = 86_400
+LONGEST_CHARACTERS: Final = 4_096  # of a value; a pod's annotations may have 256 KiB
+MOST_UNKNOWN: Final = 10
 
+# No text can be divided into these in two ways: a value that nearly fits takes no longer than one that does.
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
-_HOST: Final = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?\.?)+(?::[0-9]{1,5})?|\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?"
+_LABEL: Final = r"[a-zA-Z0-9]+(?:-+[a-zA-Z0-9]+)*"
+_HOST: Final = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]{{1,5}})?"
 _IMAGE: Final = re.compile(
     rf"(?:(?:{_HOST})/)?{_COMPONENT}(?:/{_COMPONENT})*(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
 ).fullmatch
@@ -77,9 +81,10 @@ def settings_of(settings: Settings, namespace: Mapping[str, Any], pod: Mapping[s
 
 
 def unknown(annotations: Mapping[str, Any]) -> list[str]:
-    """A warning for each annotation that looks like ours and is none."""
-    found = [name for name in annotations if str(name).startswith(CONFIG_PREFIX) and name not in ANNOTATIONS]
-    return [f"annotation {str(name)[:100]} is not known{_meant(str(name))}" for name in found]
+    """A warning for each annotation that looks like ours and is none; past MOST_UNKNOWN they are only counted."""
+    found = [str(name) for name in annotations if str(name).startswith(CONFIG_PREFIX) and name not in ANNOTATIONS]
+    warnings = [f"annotation {name[:100]} is not known{_meant(name)}" for name in found[:MOST_UNKNOWN]]
+    return warnings + ([f"and {rest} more are not known"] if (rest := len(found) - MOST_UNKNOWN) > 0 else [])
 
 
 def quantity(text: str, units: Mapping[str, int | Decimal]) -> Decimal:
@@ -100,7 +105,9 @@ def image(text: str) -> str:
 def _named(name: str, read: Callable[[str], Any], value: Any) -> Any:
     try:
         if not isinstance(value, str):
-            raise ValueError(f"{value!r} is not text; put it in quotes")
+            raise ValueError(f"{str(value)[:60]} is not text; put it in quotes")
+        if len(value) > LONGEST_CHARACTERS:
+            raise ValueError(f"has {len(value)} characters, of at most {LONGEST_CHARACTERS}")
         return read(value)
     except ValueError as error:
         raise AnnotationsError([f"{name}: {error}"]) from error

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -69,7 +69,7 @@ def read(data: Mapping[str, bytes]) -> Keys:
         keys = Keys(authorities, _key(data[CA_KEY]), certificate, _key(data[KEY]))
     except KeyError as error:
         raise ValueError(f"there is no {error}") from error
-    except TypeError as error:  # a key with a password
+    except (TypeError, UnsupportedAlgorithm) as error:  # a key with a password, or of a kind that OpenSSL lacks
         raise ValueError(str(error)) from error
     if not _is_of(keys.authority_key, authorities[0]) or not _is_of(keys.key, certificate):
         raise ValueError("a key is not that of its certificate")
@@ -107,8 +107,11 @@ def read_authorities(text: bytes) -> Certificates:
 
 
 def names_of(certificate: x509.Certificate) -> list[str]:
-    """What it is for, as `made` takes it."""
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    """What it is for, as `made` takes it; nothing if it does not say."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return []
     return [str(each.value) for each in names]
 
 
@@ -153,7 +156,7 @@ def _began(certificate: x509.Certificate) -> datetime:
 def _signed(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -14,6 +14,8 @@ from injector.settings import INIT, PORTS, SIDECAR, VOLUME, Settings, listed
 SIDECAR_CONFIG: Final = "/etc/meshctl/sidecar.yaml"
 ADMIN_PORT_NAME: Final = "meshctl-admin"
 
+TOKEN_PATH: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+
 START_EVERY_S: Final = 1
 START_WITHIN_S: Final = 120
 
@@ -61,12 +63,12 @@ def init_container(settings: Settings) -> Container:
             "limits": {"cpu": "500m", "memory": "96Mi"},
         },
         # iptables' legacy backend takes its lock in /run.
-        "volumeMounts": [{"name": VOLUME, "mountPath": "/run"}],
+        "volumeMounts": [{"name": VOLUME, "mountPath": "/run"}, _no_token()],
     }
 
 
 def run_volume() -> dict[str, Any]:
-    """The one place where the init container may write."""
+    """The one place where the init container may write, and an empty one for both."""
     return {"name": VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
 
 
@@ -101,13 +103,14 @@ def sidecar(settings: Settings, grace_s: int) -> Container:
             {} if settings.native_sidecar else {"lifecycle": {"postStart": {"exec": {"command": ["meshctl", "await"]}}}}
         ),
         "terminationMessagePolicy": "FallbackToLogsOnError",
+        **({} if settings.discovery == "direct" else {"volumeMounts": [_no_token()]}),
     }
 
 
 def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
     values = {
-        # On all addresses, as the kubelet and Prometheus ask from outside the pod.
-        "MESHCTL_ADMIN_ADDRESS": f"0.0.0.0:{PORTS.admin_port}",
+        # On all addresses of either family, as the kubelet and Prometheus ask from outside the pod.
+        "MESHCTL_ADMIN_ADDRESS": f"[::]:{PORTS.admin_port}",
         "MESHCTL_SHUTDOWN_GRACE_S": str(grace_s),
         "MESHCTL_LOG_LEVEL": settings.log_level,
         "MESHCTL_ACCESS_LOG_PATH": "-" if settings.access_log else "",
@@ -121,6 +124,11 @@ def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
 def _from_pod(item: tuple[str, str]) -> dict[str, Any]:
     name, path = item
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+def _no_token() -> dict[str, Any]:
+    """Nothing where the API server would put the service account's token: it does so where nothing else is."""
+    return {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True}
 
 
 def _resources(settings: Settings) -> dict[str, Any]:

@@ -5,12 +5,15 @@ allowed. Events go out one after the other from a bounded queue, at most five in
 the same owner for the same reason within ten minutes; what does not fit is dropped and counted. Telling never waits.
 
 Only what somebody asked for or would be surprised by is told: not that a pod has no sidecar because nobody wanted one.
+
+What an event is about becomes part of a path of the API and is kept for a while, so it is taken only if it can be one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +37,11 @@ NOTE_CHARACTERS: Final = 1_000  # an event's message has at most 1,024 bytes
 
 SURPRISING: Final = MENDABLE | {Reason.HOST_NETWORK, Reason.WINDOWS}
 """Why a pod was left alone though somebody wanted it injected."""
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?").fullmatch
+_KIND: Final = re.compile(r"[A-Za-z0-9]{1,63}").fullmatch
+_VERSION: Final = re.compile(r"[a-z0-9./-]{1,317}").fullmatch  # a group of 253 characters, and a label
+_UID: Final = re.compile(r"[A-Za-z0-9-]{1,64}").fullmatch
 
 _OWNERS: Final = {("apps/v1", "ReplicaSet"): "replicasets", ("batch/v1", "Job"): "jobs"}
 """Kinds that usually have an owner themselves."""
@@ -157,7 +165,7 @@ def subject_of(pod: Mapping[str, Any], namespace: str) -> Subject | None:
         return owner
     metadata = pod.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
-    return Subject("v1", "Pod", namespace, name, "") if isinstance(name, str) and name and namespace else None
+    return Subject("v1", "Pod", namespace, name, "") if isinstance(name, str) and _NAME(name) and namespace else None
 
 
 def _owner(item: Json, namespace: str) -> Subject | None:
@@ -165,9 +173,8 @@ def _owner(item: Json, namespace: str) -> Subject | None:
     references = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     for each in references if isinstance(references, list) else ():
         if isinstance(each, dict) and each.get("controller") is True:
-            parts = [each.get(name) for name in ("apiVersion", "kind", "name", "uid")]
-            if namespace and all(isinstance(part, str) and part for part in parts):
-                version, kind, name, uid = map(str, parts)
+            version, kind, name, uid = (str(each.get(part, "")) for part in ("apiVersion", "kind", "name", "uid"))
+            if namespace and _VERSION(version) and _KIND(kind) and _NAME(name) and _UID(uid):
                 return Subject(version, kind, namespace, name, uid)
     return None
 
@@ -183,7 +190,7 @@ def _event(subject: Subject, report: Report, instance: str, now: datetime) -> di
         "involvedObject": subject.reference(),
         "type": "Warning" if report.reason in MENDABLE else "Normal",
         "reason": "Injected" if report.reason is None else "NotInjected",
-        "message": note.encode()[:NOTE_CHARACTERS].decode(errors="ignore"),
+        "message": note.encode(errors="replace")[:NOTE_CHARACTERS].decode(errors="ignore"),
         "source": {"component": COMPONENT, "host": instance},
         "reportingComponent": COMPONENT,
         "reportingInstance": instance,

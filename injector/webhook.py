@@ -11,7 +11,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import web
@@ -24,13 +25,14 @@ from injector.metrics import Metrics
 from injector.namespaces import Namespaces
 from injector.patch import injection
 from injector.report import Outcome, Reason, left
-from injector.sockets import bound, place
 from proxy.address import SocketAddress
+from proxy.bound import bound, place
 
 log = logging.getLogger(__name__)
 
 PATH: Final = "/inject"
 MOST_BYTES: Final = 4 * 2**20  # the API server takes objects of at most 3 MiB
+MOST_BYTES_AT_ONCE: Final = 2 * MOST_BYTES  # of all bodies; as objects, JSON is up to thirty times as large
 BODY_S: Final = 4.0
 STOP_GRACE_S: Final = 5.0
 # API servers keep a connection for 90 s; one that we close as they send on it is a pod without a sidecar.
@@ -59,6 +61,7 @@ class Webhook:
         self._metrics = metrics
         self._clock = clock
         self._runner: web.AppRunner | None = None
+        self._bytes = 0  # of the bodies that are being read or answered
         self.address = address
 
     async def start(self) -> None:
@@ -80,15 +83,29 @@ class Webhook:
 
     async def _answer(self, request: web.Request) -> web.Response:
         try:
-            body = await _body(request)
-            began_s = self._clock()
-            review = admission.read(body)
-            answer = await self._reviewed(review)
+            with self._room(request):
+                body = await _body(request)
+                began_s = self._clock()
+                review = admission.read(body)
+                answer = await self._reviewed(review)
         except ReviewError as error:
             self._metrics.admission_refusals.labels(str(error.status)).inc()
             return web.Response(text=f"{error}\n", status=error.status)
         self._metrics.admission_s.observe(self._clock() - began_s)
         return web.Response(body=answer, content_type="application/json")
+
+    @contextmanager
+    def _room(self, request: web.Request) -> Iterator[None]:
+        """Memory for what a request may become. Raises ReviewError."""
+        length = request.content_length
+        needed = MOST_BYTES if length is None or "Content-Encoding" in request.headers else min(length, MOST_BYTES)
+        if self._bytes + needed > MOST_BYTES_AT_ONCE:
+            raise ReviewError(429, f"more than {MOST_BYTES_AT_ONCE} bytes of requests at once")
+        self._bytes += needed
+        try:
+            yield
+        finally:
+            self._bytes -= needed
 
     async def _reviewed(self, review: Review) -> bytes:
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from meshctl.chart.functions import to_yaml
 from meshctl.chart.render import ORDER, SERVICE, Manifest, app_version, render
-from meshctl.chart.values import check, defaults, merged, read
+from meshctl.chart.values import check, defaults, merged, read, without_nulls
 
 if TYPE_CHECKING:
     from meshctl.cluster import Cluster
@@ -91,6 +91,7 @@ class Identity:
 
 def manifests(given: Mapping[str, Any], namespace: str) -> list[Manifest]:
     """All objects, in the order in which they are applied. Raises `ValuesError`."""
+    given = without_nulls(given)
     values = merged(defaults(), given)
     check(values)
     own = [_settings(given, namespace)]

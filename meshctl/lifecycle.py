@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 
 import click
 
+EVERY_ADDRESS = ("0.0.0.0", "::")
+LOOPBACK = "127.0.0.1"  # which a pod always has, whatever its other addresses are
+
 EVERY_S = 0.1
 ANSWER_S = 2.0  # how long one answer may take
 
@@ -34,7 +37,7 @@ Exit codes:
 
 
 class AddressType(click.ParamType[tuple[str, int]]):
-    """ "host:port", the host of an IPv6 address in brackets."""
+    """ "host:port", an IPv6 host in brackets. Who listens on every address is asked at one."""
 
     name = "host:port"
 
@@ -47,7 +50,7 @@ class AddressType(click.ParamType[tuple[str, int]]):
             self.fail(f"{value!r} is not host:port", param, ctx)
         if not 0 < int(port) < 65536:
             self.fail(f"{port} is not a port", param, ctx)
-        return bare, int(port)
+        return LOOPBACK if bare in EVERY_ADDRESS else bare, int(port)
 
 
 ADDRESS = click.option(

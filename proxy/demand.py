@@ -8,6 +8,10 @@ dialled by itself is respected. Raw TCP has only the address.
 The first call of a name waits for the answer, in a cluster that stands in for the one that the answer will lead to.
 A directory that stays silent does not hold up calls for longer than `wait_s`: they go where they were going, and
 later ones take the way that is known by then. Names that were not called for `idle_s` are forgotten.
+
+An application that calls ever new names (a crawler, or one that is made to) costs its sidecar, the controller and the
+calls beside it little: a thousand of them are looked up at once, then a hundred a second; the others go where they
+were going. Of so many names those are kept that lead somewhere.
 """
 
 from __future__ import annotations
@@ -24,7 +28,9 @@ from proxy.discovery import DoesNotExist, Reset
 from proxy.discovery.directory import Answer, Directory
 
 MOST_NAMES: Final = 5000
-MOST_WAITING: Final = 1000
+MOST_WAITING: Final = 1000  # calls of one name
+NAMES_AT_ONCE: Final = 1000
+NAMES_PER_S: Final = 100.0
 
 _NAME: Final = re.compile(r"[a-z0-9_.:\[\]-]{1,262}").fullmatch  # a DNS name, or an address, and a port
 
@@ -61,10 +67,15 @@ class Demand:
         self._config = config
         self._changed = changed
         self._names: dict[str, Name] = {}
+        self._nobodys: dict[str, Name] = {}  # those of them that lead nowhere, or not yet
+        self._allowance = float(NAMES_AT_ONCE)
+        self._allowed_at_s = plane.now_s()
+        self._outdated = False  # what the router keeps is not wrong, but is to be asked again before long
         self._waiting: dict[Asked, tuple[Cluster, asyncio.TimerHandle]] = {}
         self._period_began_s = plane.now_s()
         self.directory: Directory | None = None
         self.timeouts = 0
+        self.unasked = 0
 
     # ---- what is asked ----
 
@@ -82,7 +93,7 @@ class Demand:
             protocol=protocol,
             failfast_s=self._config.wait_s + 60,  # it has an end of its own
             max_pending=MOST_WAITING,
-            key=f"waiting {' '.join(asked)}",
+            listed=False,
         )
         timer = self._loop.call_later(self._config.wait_s, self._waited, asked)
         self._waiting[asked] = cluster, timer
@@ -98,25 +109,35 @@ class Demand:
         for text in asked[:2]:
             if _NAME(text):
                 name = self._name(text)
-                if name.lanes is not None or not name.answered:
+                if name is not None and (name.lanes is not None or not name.answered):
                     return name
         return None
 
-    def _name(self, text: str) -> Name:
+    def _name(self, text: str) -> Name | None:
+        """None if it is a new one, and there are too many."""
         name = self._names.get(text)
         if name is None:
+            if not self._may_ask():
+                self.unasked += 1
+                self._outdated = True
+                return None
             if len(self._names) >= MOST_NAMES:
-                self._forget(self._dispensable())
-            name = self._names[text] = Name(text)
+                self._forget(next(iter(self._nobodys.values())))
+            name = self._names[text] = self._nobodys[text] = Name(text)
             if self.directory is not None:
                 self.directory.follow(text)
         name.asked = True
         return name
 
-    def _dispensable(self) -> Name:
-        """The oldest of which the directory knows nothing, or else the oldest."""
-        names = self._names.values()
-        return next((name for name in names if name.answered and name.lanes is None), next(iter(names)))
+    def _may_ask(self) -> bool:
+        """Whether one more name may be looked up now, and kept."""
+        now_s = self._plane.now_s()
+        earned = (now_s - self._allowed_at_s) * NAMES_PER_S
+        self._allowance, self._allowed_at_s = min(self._allowance + earned, NAMES_AT_ONCE), now_s
+        if self._allowance < 1 or (len(self._names) >= MOST_NAMES and not self._nobodys):
+            return False
+        self._allowance -= 1
+        return True
 
     def _known_way(self, name: Name | None, asked: Asked) -> Cluster | None:
         _, destination, protocol = asked
@@ -131,18 +152,25 @@ class Demand:
         name = self._names.get(text)
         if name is None:
             return
-        was = name.answered, name.lanes is not None
+        first, was_known = not name.answered, name.lanes is not None
         name.answered = True
         if answer is None:
             self._close(name)
         else:
-            if name.lanes is None:
-                name.lanes = Lanes(self._plane, ClusterConfig(name=text, protocol="detect"))
-            name.protocol = answer.protocol
-            name.lanes.update(Reset(answer.endpoints))
-        if was != (True, answer is not None):
+            self._open(name, answer)
+        if first or was_known != (answer is not None):
             self._settle()
-            self._changed()
+            if not first or name.waited:
+                self._changed()
+            else:
+                self._outdated = True  # calls of it were given a cluster that leads to the right one
+
+    def _open(self, name: Name, answer: Answer) -> None:
+        if name.lanes is None:
+            name.lanes = Lanes(self._plane, ClusterConfig(name=name.text, protocol="detect"))
+            del self._nobodys[name.text]
+        name.protocol = answer.protocol
+        name.lanes.update(Reset(answer.endpoints))
 
     def _settle(self) -> None:
         """Send on the calls whose way is known by now; some may have to wait for their second name."""
@@ -158,36 +186,43 @@ class Demand:
         if name is not None:
             name.waited = True
         self._lead(asked, self._known_way(name, asked))
-        self._changed()
+        self._outdated = True
 
     def _lead(self, asked: Asked, way: Cluster | None) -> None:
         cluster, timer = self._waiting.pop(asked)
         timer.cancel()
         if way is None:
             self._plane.turn(cluster.close)
+            self._changed()
         else:
             self._plane.turn(cluster.lead_to, way)
 
     # ---- the end ----
 
     def sweep(self) -> None:
-        """Forget names that were not called for a whole period. To be called now and then."""
+        """Forget names that were not called for a whole period. To be called about every second."""
         now_s = self._plane.now_s()
         if now_s - self._period_began_s < self._config.idle_s:
+            if self._outdated:
+                self._outdated = False
+                self._changed()
             return
         self._period_began_s = now_s
         for name in list(self._names.values()):
             if not name.asked and not _in_use(name):
                 self._forget(name)
             name.asked = False
+        self._outdated = False
         self._changed()  # so that the next call of each name is seen
 
     def _forget(self, name: Name) -> None:
-        del self._names[name.text]
+        if name.lanes is not None:
+            self._close(name)
+            self._changed()
+        del self._names[name.text], self._nobodys[name.text]
         if self.directory is not None:
             self.directory.forget(name.text)
-        self._close(name)
-        self._changed()
+        self._outdated = True
 
     def close(self) -> None:
         for asked in list(self._waiting):
@@ -200,8 +235,14 @@ class Demand:
             name.lanes.update(DoesNotExist())
             name.lanes.close()
             name.lanes = None
+            self._nobodys[name.text] = name
 
     # ---- what is shown ----
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for an answer."""
+        return sum(cluster.pending for cluster, _ in self._waiting.values())
 
     @property
     def connected(self) -> bool:

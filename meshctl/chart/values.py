@@ -74,6 +74,12 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
     return result
 
 
+def without_nulls(values: Mapping[str, Any]) -> Values:
+    """`values` without the keys that are null: what is not given has its default."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return {key: without_nulls(value) if isinstance(value, Mapping) else value for key, value in given.items()}
+
+
 def check(values: Mapping[str, Any]) -> None:
     """Raises `ValuesError` unless all values together are right."""
     from jsonschema import Draft202012Validator

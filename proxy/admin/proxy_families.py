@@ -86,4 +86,18 @@ def discovery_families(discovery: Discovery | None) -> list[Family]:
             "Names whose calls went on without an answer.",
             lambda: [((), discovery.timeouts)],
         ),
+        Family(
+            "meshctl_discovery_unasked",
+            "counter",
+            (),
+            "Times that a name was not looked up because too many new ones are called.",
+            lambda: [((), discovery.unasked)],
+        ),
+        Family(
+            "meshctl_discovery_waiting",
+            "gauge",
+            (),
+            "Calls that wait until it is known where their name leads.",
+            lambda: [((), discovery.waiting)],
+        ),
     ]

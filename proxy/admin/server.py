@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
+from proxy.address import SocketAddress
 from proxy.admin.connection import Connection, Response, Timeouts, refusal
 from proxy.admin.exposition import Exposition
 from proxy.admin.http1 import MAX_LINE_BYTES, Request
 from proxy.admin.source import AdminSource, Cluster, Endpoint
+from proxy.bound import bound
 
 MAX_CONNECTIONS = 64
 MAX_REFUSALS = 64
@@ -60,8 +62,9 @@ class AdminServer:
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def start(self, host: str, port: int) -> None:
-        """Binds and listens. Raises OSError."""
-        self._server = await asyncio.start_server(self._accepted, host, port, limit=MAX_LINE_BYTES)
+        """Binds and listens; "::" is every address of both families. Raises OSError."""
+        wire = bound(SocketAddress(host, port))
+        self._server = await asyncio.start_server(self._accepted, sock=wire, limit=MAX_LINE_BYTES)
 
     async def stop(self) -> None:
         """Accepts no more, gives answers on their way STOP_GRACE_S to finish, and closes the rest."""

@@ -229,6 +229,7 @@ class Cluster:
         only: bool = False,
         inbound: bool = False,
         key: str = "",
+        listed: bool = True,
         balancer: str = "peak_ewma",
         failfast_s: float = 3.0,
         max_pending: int = 100,

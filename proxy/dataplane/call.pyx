@@ -116,9 +116,10 @@ cdef class Call(Waiter):
         self.plane.cancel(self)
         self.plane.calls -= 1
         if not self.counted:
-            # It never got an endpoint (or was waiting for another one).
+            # It never got an endpoint (or was waiting for another one). A cluster that is gone, or only stands in for
+            # one, has no counters that anybody reads.
             labels = self.router.labels_for("", "") if self.route is None else self.route.labels
-            stats = self.cluster.stats_of(labels) if self.cluster is not None else \
+            stats = self.cluster.stats_of(labels) if self.cluster is not None and self.cluster.listed else \
                 self.router.stats_of(labels, self.protocol())
             stats.started += 1
         stats.end(self.classification, self.http_status, self.grpc_status, self.flag)

@@ -15,12 +15,14 @@ cdef enum Kind:
 cdef class Waiter(Stream):
     """A call that may wait for an endpoint."""
     cdef bint waiting
+    cdef bint admitted                      # it has waited: it keeps its place, wherever it has to wait again
     cdef int wake(self) except -1
     cdef int give_up(self, Flag flag, str why) except -1
 
 
 cdef class Cluster(Pool):
     cdef readonly str key                   # in DataPlane.clusters: a name may stand for one of each protocol
+    cdef readonly bint listed               # in DataPlane.clusters, where its counters are read
     cdef readonly bint inbound              # its endpoint is the application in this pod
     cdef readonly str balancer
     cdef readonly double failfast_s, connect_timeout_s

@@ -44,7 +44,7 @@ cdef class FailfastTimer(Timed):
 
 
 cdef class Cluster(Pool):
-    def __init__(self, DataPlane plane, str name, *, protocol="http2", only=False, inbound=False, key="",
+    def __init__(self, DataPlane plane, str name, *, protocol="http2", only=False, inbound=False, key="", listed=True,
                  balancer="peak_ewma", failfast_s=3.0, max_pending=100,
                  max_connections_per_endpoint=10, connect_timeout_s=1.0, decay_s=10.0, initial_s=0.03,
                  failure_penalty_s=5.0):
@@ -67,7 +67,11 @@ cdef class Cluster(Pool):
         self.configure(balancer=balancer, failfast_s=failfast_s, max_pending=max_pending,
                        max_connections_per_endpoint=max_connections_per_endpoint, connect_timeout_s=connect_timeout_s,
                        decay_s=decay_s, initial_s=initial_s, failure_penalty_s=failure_penalty_s)
-        plane.clusters[self.key] = self
+        self.listed = listed
+        while self.listed and self.key in plane.clusters:
+            self.key += "+"         # a name of the configuration that is also called
+        if self.listed:
+            plane.clusters[self.key] = self
 
     def configure(self, *, balancer, failfast_s, max_pending, max_connections_per_endpoint, connect_timeout_s,
                   decay_s, initial_s, failure_penalty_s):
@@ -141,7 +145,6 @@ cdef class Cluster(Pool):
             waiter = self.waiters.popleft()
             waiter.waiting = False
             waiter.wake()
-        self.plane.clusters.pop(self.key, None)
 
     cdef Cluster meant(self):
         """Itself, or the one that it stood in for."""
@@ -152,10 +155,12 @@ cdef class Cluster(Pool):
 
     def close(self):
         """The cluster is configured away: no new calls; those that wait are given up."""
+        if self.listed:
+            self.listed = False
+            del self.plane.clusters[self.key]
         self.does_not_exist()
         self.failfast_due()
         self.plane.cancel(self.failfast_timer)
-        self.plane.clusters.pop(self.key, None)
 
     # ---- what is shown ----
 
@@ -346,10 +351,10 @@ cdef class Cluster(Pool):
         if not self.ready and self.failfast:
             flag, why = self.absence()
             waiter.give_up(flag, why)
-        elif len(self.waiters) >= self.max_pending:
+        elif len(self.waiters) >= self.max_pending and not waiter.admitted:
             waiter.give_up(OVERLOADED, f"{self.max_pending} calls already wait for cluster {self.name}")
         else:
-            waiter.waiting = True
+            waiter.waiting = waiter.admitted = True
             self.waiters.append(waiter)
             self.expect_endpoint()
         return 0

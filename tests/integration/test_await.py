@@ -42,6 +42,20 @@ def test_await_takes_the_address_from_the_environment(tmp_path: Path) -> None:
         assert meshctl("await", MESHCTL_ADMIN_ADDRESS=proxy.admin).returncode == 0
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_sidecar_on_every_address_is_asked_over_loopback(tmp_path: Path, host: str) -> None:
+    port = free_address().rpartition(":")[2]
+    everywhere = f"{host}:{port}"
+    config = echo_config(free_address(), admin={"address": everywhere})
+    with ProxyProcess(config, tmp_path) as proxy:
+        assert meshctl("await", "--timeout", "20", MESHCTL_ADMIN_ADDRESS=everywhere).returncode == 0
+        # A kubelet asks the pod's address, of whichever family that is.
+        for asked in ("127.0.0.1", *(["[::1]"] if host == "[::]" else [])):
+            assert meshctl("await", "--address", f"{asked}:{port}", "--timeout", "1").returncode == 0
+        assert meshctl("shutdown", MESHCTL_ADMIN_ADDRESS=everywhere).returncode == 0
+        assert proxy.wait(timeout_s=5) == 0
+
+
 def test_await_says_why_the_sidecar_was_not_ready_in_time(tmp_path: Path) -> None:
     nobody = free_address()
     done = meshctl("await", "--address", nobody, "--timeout", "0.3")

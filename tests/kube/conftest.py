@@ -10,6 +10,7 @@ import pytest
 
 from tests.kube.cluster import Cluster
 from tests.kube.installation import Installation
+from tests.kube.installing import resources
 from tests.kube.nodes import NodeCluster, node_cluster
 from tests.kube.objects import NODE
 from tests.kube.programs import MissingError, Programs, programs
@@ -56,6 +57,14 @@ def nodes(
     request.getfixturevalue("namespaces")
     with node_cluster(tmp_path_factory.mktemp("nodes"), kube_programs) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cleared(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster; what a test leaves of an installation goes, also after a failure."""
+    yield cluster
+    selected = ("--all-namespaces", "--selector", "app.kubernetes.io/name=meshctl", "--timeout=50s")
+    cluster.kubectl("delete", resources(), *selected)
 
 
 @pytest.fixture(scope="package")

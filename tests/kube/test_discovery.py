@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from meshctl.chart.render import render
+from meshctl.chart.values import defaults, merged
 from proxy.address import SocketAddress
 from proxy.config import KubernetesConfig, KubernetesServiceConfig
 from proxy.discovery import DoesNotExist, Reset
@@ -21,21 +22,20 @@ from tests.kube.api import RefusedError
 from tests.kube.cluster import Cluster
 from tests.kube.followed import followed, kept
 from tests.kube.objects import PORT, bind, make_pod, make_service, set_pod
-from tests.support.process import ROOT
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kube
 
-SHIPPED_ROLE = ROOT / "deploy" / "chart" / "templates" / "serviceaccount.yaml"
 NO_GRACE = 0
 
 MakeResolver = Callable[..., KubernetesResolver]
 
 
 def shipped_rules() -> list[dict[str, Any]]:
-    """The rules of the Role in the chart; none of them depends on a value."""
-    text = "".join(line for line in SHIPPED_ROLE.read_text().splitlines(keepends=True) if "{{" not in line)
-    role = next(each for each in yaml.safe_load_all(text) if each["kind"] == "Role")
+    """The rules of the Role that the chart has for sidecars in direct mode."""
+    values = merged(defaults(), {"directMode": {"namespaces": ["shop"]}})
+    objects = (manifest.object for manifest in render(values, "meshctl"))
+    role = next(each for each in objects if each["kind"] == "Role" and each["metadata"]["namespace"] == "shop")
     rules: list[dict[str, Any]] = role["rules"]
     return rules
 

@@ -3,96 +3,33 @@
 There is no controller here: its account does what the controller would do, with the rights that the manifests give it.
 """
 
-import base64
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import yaml
 
-from meshctl.installation import COLLECTIONS, labels
-from tests.kube.api import Api, RefusedError
+from tests.kube.api import RefusedError
 from tests.kube.cluster import Cluster
+from tests.kube.installing import (
+    KEYS,
+    SECRETS,
+    WAYS,
+    WEBHOOKS,
+    act_as_controller,
+    install,
+    left_over,
+    meshctl,
+    uninstall,
+    written,
+)
+from tests.support.helm import CHART, helm
+from tests.support.helm import program as helm_program
 from tests.support.process import ROOT
 from tests.unit.chart.samples import DELICATE
 
 pytestmark = pytest.mark.kube
-
-SECRETS = "/api/v1/namespaces/meshctl/secrets"
-LEASES = "/apis/coordination.k8s.io/v1/namespaces/meshctl/leases"
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-KEYS = {name: base64.b64encode(name.encode()).decode() for name in ("ca.crt", "ca.key", "tls.crt", "tls.key")}
-WAYS = {"client_side": ("apply",), "server_side": ("apply", "--server-side")}
-# Kinds of other projects, which this cluster does not know.
-ABSENT = ("Issuer", "Certificate", "PodMonitor")
-
-
-def meshctl(cluster: Cluster, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    access = () if command == "install" else ("--kubeconfig", str(cluster.kubeconfig))
-    done = subprocess.run(
-        [sys.executable, "-m", "meshctl", command, *access, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
-def install(cluster: Cluster, *arguments: str, way: str = "client_side", command: str = "install") -> str:
-    return cluster.kubectl(*WAYS[way], "-f", "-", text=meshctl(cluster, command, *arguments).stdout)
-
-
-def uninstall(cluster: Cluster, namespace: str = "meshctl") -> str:
-    printed = meshctl(cluster, "uninstall", "--namespace", namespace).stdout
-    cluster.kubectl("delete", "--timeout=50s", "-f", "-", text=printed)
-    return printed
-
-
-def left_over(cluster: Cluster, namespace: str) -> list[str]:
-    """What there still is with the installation's labels, of all kinds in all namespaces."""
-    selector = ",".join(f"{name}={value}" for name, value in labels(namespace).items())
-    listed = cluster.kubectl("get", _resources(), "--all-namespaces", "--selector", selector, "--output=name")
-    return listed.split()
-
-
-def _resources() -> str:
-    """All kinds that an installation may have here, as kubectl names them."""
-    known = [each for kind, each in COLLECTIONS.items() if kind not in ABSENT]
-    return ",".join(f"{plural}.{version.rpartition('/')[0]}".rstrip(".") for version, plural in known)
-
-
-@pytest.fixture
-def cleared(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster; what a test leaves of an installation goes, also after a failure."""
-    yield cluster
-    selected = ("--all-namespaces", "--selector", "app.kubernetes.io/name=meshctl", "--timeout=50s")
-    cluster.kubectl("delete", _resources(), *selected)
-
-
-def act_as_controller(account: Api) -> dict[str, Any]:
-    """Everything that the controller writes, as its account; returns what must stay."""
-    metadata = {"name": "meshctl-webhook-tls", "labels": {"app.kubernetes.io/name": "meshctl"}}
-    account.create(SECRETS, {"metadata": metadata, "type": "kubernetes.io/tls", "data": KEYS})
-    account.create(LEASES, {"metadata": {"name": "meshctl-controller"}, "spec": {"holderIdentity": "a"}})
-    change = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": KEYS["ca.crt"]}]
-    status, text = account.text(
-        "PATCH", f"{WEBHOOKS}/meshctl-injector", json.dumps(change), "application/json-patch+json"
-    )
-    assert status == 200, text
-    return written(account)
-
-
-def written(account: Api) -> dict[str, Any]:
-    return {
-        "secret": account.get(f"{SECRETS}/meshctl-webhook-tls")["data"],
-        "lease": account.get(f"{LEASES}/meshctl-controller")["spec"],
-        "bundle": account.get(f"{WEBHOOKS}/meshctl-injector")["webhooks"][0]["clientConfig"]["caBundle"],
-    }
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,60 +65,6 @@ def test_one_way_of_applying_can_follow_the_other(cleared: Cluster) -> None:
         assert written(account) == before
 
 
-def test_the_controller_can_do_its_work_and_nothing_else(cleared: Cluster, namespace: str) -> None:
-    install(cleared)
-    account = cleared.account("meshctl", "meshctl-controller")
-    act_as_controller(account)
-    followed = {
-        "/api/v1/services": "",
-        "/apis/discovery.k8s.io/v1/endpointslices": "",
-        "/api/v1/namespaces": "",
-        SECRETS: "fieldSelector=metadata.name=meshctl-webhook-tls",
-        WEBHOOKS: "fieldSelector=metadata.name=meshctl-injector",
-    }
-    for path, selector in followed.items():
-        version = account.get(f"{path}?{selector}")["metadata"]["resourceVersion"]
-        status, text = account.text("GET", f"{path}?watch=1&timeoutSeconds=1&resourceVersion={version}&{selector}")
-        assert status == 200, text
-    secret = account.get(f"{SECRETS}/meshctl-webhook-tls")
-    account.request("PUT", f"{SECRETS}/meshctl-webhook-tls", secret)
-    account.request("PUT", f"{LEASES}/meshctl-controller", account.get(f"{LEASES}/meshctl-controller"))
-    subject = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "namespace": namespace, "name": "web"}
-    event = {"metadata": {"name": "web.1"}, "involvedObject": subject, "reason": "Injected", "type": "Normal"}
-    account.create(f"/api/v1/namespaces/{namespace}/events", event)
-    for owner in ("apps/v1/namespaces/x/replicasets/x", "batch/v1/namespaces/x/jobs/x"):
-        assert account.text("GET", f"/apis/{owner}")[0] == 404
-
-    refused = [
-        ("GET", SECRETS),
-        ("GET", f"{SECRETS}/another"),
-        ("DELETE", f"{SECRETS}/meshctl-webhook-tls"),
-        ("GET", f"/api/v1/namespaces/{namespace}/secrets"),
-        ("GET", "/api/v1/pods"),
-        ("GET", f"/api/v1/namespaces/{namespace}/configmaps"),
-        ("GET", WEBHOOKS),
-        ("DELETE", f"{WEBHOOKS}/meshctl-injector"),
-        ("GET", "/apis/apps/v1/deployments"),
-        ("DELETE", f"/api/v1/namespaces/{namespace}"),
-    ]
-    for method, path in refused:
-        assert account.text(method, path)[0] == 403, (method, path)
-
-
-def test_with_namespaces_it_reads_services_there_alone(cleared: Cluster, namespace: str) -> None:
-    install(cleared, "--set", f"namespaces=[{namespace}]")
-    account = cleared.account("meshctl", "meshctl-controller")
-    for path in ("/api/v1{}/services", "/apis/discovery.k8s.io/v1{}/endpointslices"):
-        account.get(path.format(f"/namespaces/{namespace}"))
-        for elsewhere in ("", "/namespaces/default"):
-            assert account.text("GET", path.format(elsewhere))[0] == 403
-    account.get(f"/api/v1/namespaces?fieldSelector=metadata.name={namespace}")
-    assert account.text("GET", "/api/v1/namespaces")[0] == 403
-    assert "role.rbac.authorization.k8s.io/meshctl-controller-endpoints" in left_over(cleared, "meshctl")
-    uninstall(cleared)
-    assert left_over(cleared, "meshctl") == []
-
-
 def test_with_namespace_only_nothing_is_made_outside_and_the_namespace_stays(cluster: Cluster, namespace: str) -> None:
     install(cluster, "--namespace-only", "--namespace", namespace)
     account = cluster.account(namespace, "meshctl-controller")
@@ -204,17 +87,9 @@ def test_an_installation_is_not_taken_for_that_of_another_namespace(cleared: Clu
     assert left_over(cleared, namespace) == []
 
 
-def test_direct_mode_lets_every_account_of_the_namespace_read_endpoints_there(cleared: Cluster, namespace: str) -> None:
-    install(cleared, "--set", f"directMode.namespaces=[{namespace}]")
-    account = cleared.account(namespace)
-    for path in ("/api/v1{}/services", "/apis/discovery.k8s.io/v1{}/endpointslices"):
-        account.get(path.format(f"/namespaces/{namespace}"))
-        assert account.text("GET", path.format("/namespaces/default"))[0] == 403
-
-
 def test_an_upgrade_keeps_the_settings_and_says_what_is_left(cleared: Cluster) -> None:
     install(cleared, "--ha", "--set", "injection.cpuRequest=20m", "--image", "r.example/meshctl:old")
-    done = meshctl(cleared, "upgrade", "--no-ha", "--set", "logLevel=debug", "--set", "image.tag=")
+    done = meshctl(cleared, "upgrade", "--no-ha", "--set", "logLevel=debug", "--set", "image.tag=null")
     assert (
         done.stderr == "No longer needed: kubectl --namespace meshctl delete poddisruptionbudget meshctl-controller\n"
     )
@@ -223,7 +98,7 @@ def test_an_upgrade_keeps_the_settings_and_says_what_is_left(cleared: Cluster) -
     assert yaml.safe_load(held) == {
         "ha": False,
         "injection": {"cpuRequest": "20m"},
-        "image": {"repository": "r.example/meshctl", "tag": "", "digest": ""},
+        "image": {"repository": "r.example/meshctl", "digest": ""},
         "logLevel": "debug",
     }
     again = meshctl(cleared, "upgrade", "--set", "image.tag=new")
@@ -280,3 +155,24 @@ def test_without_an_installation_uninstall_and_upgrade_say_so(cluster: Cluster, 
         )
         assert (done.returncode, done.stdout) == (2, "")
         assert f"the namespace {namespace} has nothing that meshctl installed" in done.stderr
+
+
+@pytest.mark.skipif(helm_program() is None, reason="Helm is not installed: scripts/helm builds it, with Go")
+def test_with_helm_what_the_controller_wrote_stays_through_an_upgrade(cleared: Cluster) -> None:
+    access = ("--kubeconfig", str(cleared.kubeconfig), "--namespace", "meshctl")
+
+    def run(*arguments: str) -> None:
+        done = helm(*arguments, *access)
+        assert done.returncode == 0, done.stderr
+
+    run("install", "meshctl", str(CHART), "--create-namespace")
+    account = cleared.account("meshctl", "meshctl-controller")
+    before = act_as_controller(account)
+    run("upgrade", "meshctl", str(CHART), "--set", "webhook.failurePolicy=Fail")
+    assert cleared.admin.get(f"{WEBHOOKS}/meshctl-injector")["webhooks"][0]["failurePolicy"] == "Fail"
+    assert written(account) == before
+    # meshctl takes none of it for its own.
+    assert left_over(cleared, "meshctl") == []
+    run("uninstall", "meshctl")
+    cleared.kubectl("--namespace=meshctl", "delete", "secret/meshctl-webhook-tls", "lease/meshctl-controller")
+    cleared.kubectl("delete", "namespace", "meshctl", "--timeout=50s")

@@ -88,6 +88,22 @@ def test_a_pod_is_injected_as_it_is_made(installed: tuple[Cluster, list[Controll
     assert environment["MESHCTL_DISCOVERY_CONTROLLER"] == "meshctl-controller.meshctl.svc:8086"
 
 
+def test_the_sidecar_gets_the_pods_token_only_where_it_needs_it(
+    installed: tuple[Cluster, list[ControllerPod]], shop: str
+) -> None:
+    cluster, _ = installed
+    for discovery, expected in ("controller", {"web"}), ("direct", {"web", "meshctl-proxy"}):
+        asked = pod(discovery)
+        asked["metadata"]["annotations"] = {"config.meshctl.io/discovery": discovery}
+        spec = cluster.admin.create(f"/api/v1/namespaces/{shop}/pods", asked)["spec"]
+        (token,) = [each["name"] for each in spec["volumes"] if "projected" in each]
+        containers = (*spec["initContainers"], *spec["containers"])
+        holders = {
+            each["name"] for each in containers if token in [mount["name"] for mount in each.get("volumeMounts", ())]
+        }
+        assert holders == expected, discovery
+
+
 def test_pod_and_namespace_say_whether(installed: tuple[Cluster, list[ControllerPod]], shop: str) -> None:
     cluster, _ = installed
     left = cluster.admin.create(f"/api/v1/namespaces/{shop}/pods", pod("left", inject="disabled"))

@@ -173,6 +173,8 @@ def busy_plane() -> Plane:
 class Discovery:
     connected: bool = True
     timeouts: int = 2
+    unasked: int = 7
+    waiting: int = 4
 
     def counts(self) -> dict[str, int]:
         return {"known": 3, "unknown": 5, "unanswered": 1}

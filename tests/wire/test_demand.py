@@ -2,116 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
-from proxy.clusters import Originals
-from proxy.config import DiscoveryConfig
-from proxy.dataplane import DownstreamSession, Http1Downstream, Origin, Relay
-from proxy.demand import MOST_NAMES, Demand
-from proxy.discovery.directory import Answer
+from proxy.dataplane import Http1Downstream, Origin, Relay
 from tests.wire.conftest import MeshOf, PlainOf
-from tests.wire.harness import Mesh, address
-from tests.wire.messages import message, request_headers
-from tests.wire.peers import Client, echo
+from tests.wire.demand_world import DIALLED, DemandWorld, answered
+from tests.wire.peers import echo
 from tests.wire.plain import PlainMesh
 from tests.wire.sockets import Socket
 
-DIALLED = "10.9.0.1:8080"
 IDLE_S = 600
 
 
-class Directory:
-    """Answers when a test says so."""
-
-    connected = True
-
-    def __init__(self) -> None:
-        self.followed: list[str] = []
-        self.forgotten: list[str] = []
-
-    def follow(self, name: str) -> None:
-        self.followed.append(name)
-
-    def forget(self, name: str) -> None:
-        self.forgotten.append(name)
-
-    async def run(self) -> None:
-        raise AssertionError("not used here")
-
-
-class World:
-    """A Mesh whose router asks a Demand."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        self.directory = Directory()
-        self.originals = Originals(mesh.plane, self._reroute)
-        loop: Any = mesh.loop
-        self.demand = Demand(mesh.plane, self.originals, DiscoveryConfig(wait_s=1.0), self._reroute, loop)
-        self.demand.directory = self.directory
-        self._reroute()
-
-    def _reroute(self) -> None:
-        self.mesh.router.replace(self._route)
-
-    def _route(self, _listener: str, destination: str, authority: str, _path: str, protocol: str) -> Any:
-        cluster = self.demand.way(authority, destination, "http2" if protocol == "grpc" else protocol)
-        return None if cluster is None else ([(cluster, 1)], None)
-
-    def client(self, destination: str = DIALLED) -> Client:
-        client = Client(None)
-        self.mesh.clients.append(client)
-        self.mesh._connect(DownstreamSession(self.mesh.router, Origin("outbound", destination)), client, {})
-        self.mesh.run()
-        return client
-
-    def call(self, client: Client, authority: str = "voting:8080") -> int:
-        headers = [(k, authority.encode() if k == b":authority" else v) for k, v in request_headers()]
-        stream = client.call(headers, message(b"vote"))
-        self.mesh.run()
-        return stream
-
-    def told(self, name: str, *numbers: int, protocol: str = "detect") -> None:
-        """The directory answers: these endpoints."""
-        self.demand.told(name, Answer(tuple(map(address, numbers)), protocol))
-        self.mesh.run()
-
-    def not_mine(self, name: str) -> None:
-        self.demand.told(name, None)
-        self.mesh.run()
-
-    def went_to(self) -> set[str]:
-        """Hosts that have got a call."""
-        mesh = self.mesh
-        return {mesh.of_server[id(server)].host for server in mesh.servers if server.streams}
-
-
-WorldOf = Callable[[], World]
-
-
 @pytest.fixture
-def world(mesh_of: MeshOf) -> World:
-    return World(mesh_of(0, serve=echo))
+def world(mesh_of: MeshOf) -> DemandWorld:
+    return DemandWorld(mesh_of(0, serve=echo))
 
 
-def answered(client: Client, stream: int) -> bool:
-    return client[stream].get("grpc-status") == "0"
-
-
-def test_the_first_call_waits_for_the_answer_and_then_goes_there(world: World) -> None:
+def test_the_first_call_waits_for_the_answer_and_then_goes_there(world: DemandWorld) -> None:
     client = world.client()
     streams = [world.call(client) for _ in range(5)]
     assert world.directory.followed == ["voting:8080"] and not world.mesh.servers
     world.told("voting:8080", 1, 2)
     assert all(answered(client, stream) for stream in streams)
     assert world.went_to() <= {"10.0.0.1", "10.0.0.2"}
-    assert [key for key in world.mesh.plane.clusters if key.startswith("waiting")] == []
+    assert world.demand.waiting == 0
 
 
-def test_calls_are_spread_over_all_endpoints_whichever_was_dialled(world: World) -> None:
+def test_calls_are_spread_over_all_endpoints_whichever_was_dialled(world: DemandWorld) -> None:
     one, other = world.client("10.0.0.1:50051"), world.client("10.0.0.2:50051")
     world.call(one)
     world.told("voting:8080", 1, 2, 3)
@@ -121,7 +41,7 @@ def test_calls_are_spread_over_all_endpoints_whichever_was_dialled(world: World)
     assert world.directory.followed == ["voting:8080"]
 
 
-def test_what_the_directory_does_not_know_by_name_is_looked_up_by_address(world: World) -> None:
+def test_what_the_directory_does_not_know_by_name_is_looked_up_by_address(world: DemandWorld) -> None:
     client = world.client()
     stream = world.call(client, "anything.example")
     world.not_mine("anything.example")
@@ -130,7 +50,7 @@ def test_what_the_directory_does_not_know_by_name_is_looked_up_by_address(world:
     assert answered(client, stream) and world.went_to() == {"10.0.0.4"}
 
 
-def test_what_it_does_not_know_at_all_goes_where_it_was_going(world: World) -> None:
+def test_what_it_does_not_know_at_all_goes_where_it_was_going(world: DemandWorld) -> None:
     client = world.client()
     streams = [world.call(client, "api.example"), world.call(client, "api.example")]
     world.not_mine("api.example")
@@ -141,7 +61,7 @@ def test_what_it_does_not_know_at_all_goes_where_it_was_going(world: World) -> N
     assert len(world.directory.followed) == 2
 
 
-def test_a_silent_directory_holds_nothing_up_for_long(world: World) -> None:
+def test_a_silent_directory_holds_nothing_up_for_long(world: DemandWorld) -> None:
     client = world.client()
     stream = world.call(client)
     world.mesh.advance(0.9)
@@ -153,7 +73,7 @@ def test_a_silent_directory_holds_nothing_up_for_long(world: World) -> None:
     assert answered(client, world.call(client)) and world.went_to() == {"10.9.0.1", "10.0.0.1"}
 
 
-def test_without_a_dialled_address_an_unknown_name_has_no_route(world: World) -> None:
+def test_without_a_dialled_address_an_unknown_name_has_no_route(world: DemandWorld) -> None:
     client = world.client("")
     waiting = world.call(client, "nobody")
     world.not_mine("nobody")
@@ -161,7 +81,7 @@ def test_without_a_dialled_address_an_unknown_name_has_no_route(world: World) ->
     assert client[world.call(client, "nobody")].get("grpc-status") == "14"
 
 
-def test_a_service_without_endpoints_is_not_gone_past(world: World) -> None:
+def test_a_service_without_endpoints_is_not_gone_past(world: DemandWorld) -> None:
     client = world.client()
     stream = world.call(client)
     world.told("voting:8080")
@@ -171,7 +91,7 @@ def test_a_service_without_endpoints_is_not_gone_past(world: World) -> None:
     assert answered(client, world.call(client))
 
 
-def test_endpoints_come_and_go_as_the_directory_says(world: World) -> None:
+def test_endpoints_come_and_go_as_the_directory_says(world: DemandWorld) -> None:
     client = world.client()
     world.call(client)
     world.told("voting:8080", 1)
@@ -182,7 +102,7 @@ def test_endpoints_come_and_go_as_the_directory_says(world: World) -> None:
     assert world.mesh.servers_of(1)[0].last == before and world.mesh.servers_of(2)[0].streams
 
 
-def test_a_deleted_service_is_gone_past_and_comes_back(world: World) -> None:
+def test_a_deleted_service_is_gone_past_and_comes_back(world: DemandWorld) -> None:
     client = world.client()
     world.call(client)
     world.told("voting:8080", 1)
@@ -194,7 +114,7 @@ def test_a_deleted_service_is_gone_past_and_comes_back(world: World) -> None:
     assert answered(client, world.call(client)) and "10.0.0.3" in world.went_to()
 
 
-def test_case_and_protocol_make_no_second_name(world: World) -> None:
+def test_case_and_protocol_make_no_second_name(world: DemandWorld) -> None:
     client = world.client()
     world.call(client, "Voting:8080")
     world.call(client, "voting:8080")
@@ -202,11 +122,11 @@ def test_case_and_protocol_make_no_second_name(world: World) -> None:
 
 
 @pytest.mark.parametrize("authority", ["", "a b", "x" * 300, "ä", "a\u007f"])
-def test_what_cannot_be_a_name_is_not_asked_for(world: World, authority: str) -> None:
+def test_what_cannot_be_a_name_is_not_asked_for(world: DemandWorld, authority: str) -> None:
     assert world.demand.way(authority, "", "http2") is None and not world.directory.followed
 
 
-def test_raw_tcp_goes_by_its_address_alone(world: World) -> None:
+def test_raw_tcp_goes_by_its_address_alone(world: DemandWorld) -> None:
     way = world.demand.way("voting.example", DIALLED, "tcp")
     assert world.directory.followed == [DIALLED] and way is not None
     assert not world.demand.is_tcp(DIALLED)
@@ -216,7 +136,7 @@ def test_raw_tcp_goes_by_its_address_alone(world: World) -> None:
     assert lane is not None and lane.protocol == "tcp" and [e.host for e in lane.endpoints] == ["10.0.0.1"]
 
 
-def test_names_that_nobody_calls_are_forgotten(world: World) -> None:
+def test_names_that_nobody_calls_are_forgotten(world: DemandWorld) -> None:
     client = world.client()
     world.call(client)
     world.told("voting:8080", 1)
@@ -231,7 +151,7 @@ def test_names_that_nobody_calls_are_forgotten(world: World) -> None:
     assert world.demand.counts() == {"known": 1, "unknown": 0, "unanswered": 0}
 
 
-def test_a_name_with_a_call_running_is_not_forgotten(world: World) -> None:
+def test_a_name_with_a_call_running_is_not_forgotten(world: DemandWorld) -> None:
     world.mesh.serve = None
     client = world.client()
     stream = world.call(client)
@@ -254,19 +174,7 @@ def test_a_name_with_a_call_running_is_not_forgotten(world: World) -> None:
     assert answered(client, again)
 
 
-def test_there_are_only_so_many_names(world: World) -> None:
-    client = world.client()
-    world.call(client, "kept:80")
-    world.told("kept:80", 1)
-    for number in range(MOST_NAMES + 10):
-        world.demand.way(f"host-{number}", "", "http2")
-        world.not_mine(f"host-{number}")
-    assert sum(world.demand.counts().values()) == MOST_NAMES
-    assert "kept:80" not in world.directory.forgotten
-    assert answered(client, world.call(client, "kept:80"))
-
-
-def test_a_call_that_is_cancelled_while_it_waits_is_over(world: World) -> None:
+def test_a_call_that_is_cancelled_while_it_waits_is_over(world: DemandWorld) -> None:
     client = world.client()
     stream = world.call(client)
     client.reset(stream, 8)
@@ -275,7 +183,7 @@ def test_a_call_that_is_cancelled_while_it_waits_is_over(world: World) -> None:
     assert not world.mesh.servers_of(1)[0].streams and world.mesh.plane.calls == 0
 
 
-def test_closing_ends_the_calls_that_wait(world: World) -> None:
+def test_closing_ends_the_calls_that_wait(world: DemandWorld) -> None:
     client = world.client()
     stream = world.call(client)
     world.demand.close()
@@ -290,11 +198,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.fixture
-def plain(plain_of: PlainOf) -> World:
-    return World(plain_of(0, serve=lambda socket: socket.send(OK)))
+def plain(plain_of: PlainOf) -> DemandWorld:
+    return DemandWorld(plain_of(0, serve=lambda socket: socket.send(OK)))
 
 
-def connect(world: World, protocol: str) -> Socket:
+def connect(world: DemandWorld, protocol: str) -> Socket:
     """A client of `DIALLED` that has sent its request."""
     mesh = cast(PlainMesh, world.mesh)
     origin = Origin("outbound", DIALLED)
@@ -311,7 +219,7 @@ def connect(world: World, protocol: str) -> Socket:
 
 @pytest.mark.parametrize(("protocol", "name"), [("http1", "voting:8080"), ("tcp", DIALLED)])
 class TestPlain:
-    def test_the_first_call_waits_for_the_answer(self, plain: World, protocol: str, name: str) -> None:
+    def test_the_first_call_waits_for_the_answer(self, plain: DemandWorld, protocol: str, name: str) -> None:
         client = connect(plain, protocol)
         assert plain.directory.followed == [name] and not client.received
         plain.told(name, 1)
@@ -319,7 +227,7 @@ class TestPlain:
         assert cast(PlainMesh, plain.mesh).servers_at(1)
 
     def test_a_client_that_leaves_while_it_waits_takes_its_call_along(
-        self, plain: World, protocol: str, name: str
+        self, plain: DemandWorld, protocol: str, name: str
     ) -> None:
         client = connect(plain, protocol)
         client.reset()
@@ -327,7 +235,7 @@ class TestPlain:
         plain.told(name, 1)
         assert not cast(PlainMesh, plain.mesh).sockets and plain.mesh.plane.calls == 0
 
-    def test_nobody_answers(self, plain: World, protocol: str, name: str) -> None:
+    def test_nobody_answers(self, plain: DemandWorld, protocol: str, name: str) -> None:
         client = connect(plain, protocol)
         assert plain.directory.followed == [name]
         plain.mesh.advance(1.1)

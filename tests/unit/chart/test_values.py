@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from meshctl.chart.values import ValuesError, check, defaults, merged, read, setting
+from meshctl.chart.values import ValuesError, check, defaults, merged, read, setting, without_nulls
 from tests.support.helm import CHART
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -75,6 +75,10 @@ def test_maps_are_merged_and_lists_are_not() -> None:
     base = {"a": {"x": 1, "y": [1, 2]}, "b": 1}
     assert merged(base, {"a": {"y": [3]}, "c": 2}) == {"a": {"x": 1, "y": [3]}, "b": 1, "c": 2}
     assert base == {"a": {"x": 1, "y": [1, 2]}, "b": 1}
+
+
+def test_null_is_as_if_the_key_were_not_there() -> None:
+    assert without_nulls({"a": None, "b": {"c": None, "d": [None]}, "e": False}) == {"b": {"d": [None]}, "e": False}
 
 
 @pytest.mark.parametrize(

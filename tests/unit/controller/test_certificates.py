@@ -1,12 +1,13 @@
 """Certificates on a clock that the tests move: what is made is good, and renewal never leaves a client behind."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -186,3 +187,22 @@ def test_each_step_is_accepted_by_who_only_knows_the_step_before(gaps: list[time
             assert is_accepted(before.certificate, keys.authorities, now), "replicas show the old certificate"
         else:
             assert gap > SERVING_LIFE / 2 - TRUSTED_FIRST - HOUR, "it expired though it was looked after"
+
+
+def test_a_certificate_without_names_is_replaced() -> None:
+    """As a script of somebody's may have put into the Secret: signed by its authority, and of no use to a client."""
+    keys = made(NAMES, START)
+    key = ec.generate_private_key(ec.SECP256R1())
+    nameless = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAMES[0])]))
+        .issuer_name(keys.authorities[0].subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(START - DAY)
+        .not_valid_after(START + DAY)
+        .sign(keys.authority_key, hashes.SHA256())
+    )
+    assert names_of(nameless) == []
+    held = read(replace(keys, certificate=nameless, key=key).data())
+    assert names_of(renewed(held, NAMES, START).certificate) == NAMES

@@ -1,6 +1,7 @@
 """Each annotation: what it changes, what is refused, and that nothing wrong comes through to a container."""
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from injector.annotations import ANNOTATIONS, AnnotationsError, settings_of
+from injector.annotations import ANNOTATIONS, LONGEST_CHARACTERS, MOST_UNKNOWN, AnnotationsError, settings_of, unknown
 from injector.containers import init_container, sidecar
 from injector.iptables import PortRange
 from injector.patch import injection
@@ -30,6 +31,8 @@ RIGHT: list[tuple[str, str, dict[str, Any]]] = [
         f"Registry.example:5000/a/b__c:1.0-rc{DIGEST}",
         {"image": f"Registry.example:5000/a/b__c:1.0-rc{DIGEST}"},
     ),
+    ("proxy-image", "a--b.c-d/e", {"image": "a--b.c-d/e"}),
+    ("proxy-image", "[fd00::1]:5000/a", {"image": "[fd00::1]:5000/a"}),
     ("proxy-cpu-request", "0.25", {"cpu_request": "0.25"}),
     ("proxy-cpu-limit", "500m", {"cpu_limit": "500m"}),
     ("proxy-memory-request", "64M", {"memory_request": "64M"}),
@@ -54,6 +57,9 @@ WRONG = [
     ("proxy-image", "a:1\n"),
     ("proxy-image", "A/B"),
     ("proxy-image", "a/" * 300 + "a"),
+    ("proxy-image", "a..b/c"),
+    ("proxy-image", "a-.b:80/c"),
+    ("proxy-image", "[::1/c"),
     ("proxy-cpu-request", "0"),
     ("proxy-cpu-request", "1Gi"),
     ("proxy-cpu-limit", "-1"),
@@ -104,6 +110,23 @@ def test_a_value_that_is_no_text_is_wrong() -> None:
         chosen(**{PREFIX + "opaque-ports": 5432})
 
 
+@pytest.mark.parametrize("name", ANNOTATIONS)
+def test_a_value_that_is_too_long_is_wrong_before_it_is_read(name: str) -> None:
+    with pytest.raises(AnnotationsError) as raised:
+        settings_of(SETTINGS, {}, {name: "x," * LONGEST_CHARACTERS})
+    assert raised.value.errors == (f"{name}: has {2 * LONGEST_CHARACTERS} characters, of at most {LONGEST_CHARACTERS}",)
+
+
+# Tried first at a length at which a pattern that backtracks would end within a minute, and then at any.
+@pytest.mark.parametrize("piece", ["a", "a-", "a.", "a-a.", "a/", "a_", "aA", "0:", "[:", "a:1/"])
+def test_an_image_that_is_nearly_right_is_refused_at_once(piece: str) -> None:
+    for repeated in (28 // len(piece), 480 // len(piece)):
+        began_s = time.perf_counter()
+        with pytest.raises(AnnotationsError, match="proxy-image"):
+            chosen(**{f"{PREFIX}proxy-image": piece * repeated + "!"})
+        assert time.perf_counter() - began_s < 4, "whoever makes a pod could stop the controller"
+
+
 @pytest.mark.parametrize(("resource", "low", "high"), [("cpu", "100m", "1"), ("memory", "64M", "64Mi")])
 def test_a_limit_below_its_request_is_wrong(resource: str, low: str, high: str) -> None:
     with pytest.raises(AnnotationsError, match=f"proxy-{resource}-limit: {low} is below the request, {high}"):
@@ -121,6 +144,12 @@ def test_an_unknown_annotation_is_a_warning_that_names_a_near_one() -> None:
     assert outcome.report.reason is None
     (warning,) = outcome.report.warnings
     assert warning.endswith("skip-outbound-port is not known; did you mean config.meshctl.io/skip-outbound-ports?")
+
+
+def test_unknown_annotations_beyond_a_few_are_only_counted() -> None:
+    warnings = unknown({f"{PREFIX}proxy-{number:05}": "" for number in range(10_000)})
+    assert len(warnings) == MOST_UNKNOWN + 1
+    assert warnings[-1] == "and 9990 more are not known"
 
 
 @hypothesis_settings(deadline=None, derandomize=True)

@@ -231,7 +231,7 @@ def test_the_images_configuration_is_right_with_what_injection_sets() -> None:
     environment = {each["name"]: each["value"] for each in sidecar(chosen, 7)["env"] if "value" in each}
     assert set(environment) <= set(VARIABLES)
     config = load(ROOT / "deploy" / "sidecar.yaml", environment)
-    assert (config.shutdown_grace_s, config.log_level, str(config.admin.address)) == (7, "info", "0.0.0.0:4191")
+    assert (config.shutdown_grace_s, config.log_level, str(config.admin.address)) == (7, "info", "[::]:4191")
     assert config.access_log is not None
     assert {listener.intercept: listener.is_opaque(91) for listener in config.listeners} == {
         "inbound": True,

@@ -1,4 +1,4 @@
-"""Listening sockets of the controller's servers.
+"""Listening sockets of servers that people and programs ask, as opposed to the listeners of calls.
 
 "[::]" is every address of both families: an event loop would take it for IPv6 alone, and a node without IPv6 has only
 the other. Owns nothing after it has handed out the socket.

@@ -185,7 +185,7 @@ class Demand:
         name = self._decisive(asked)
         if name is not None:
             name.waited = True
-        self._lead(asked, self._known_way(name, asked))
+        self._settle()
         self._outdated = True
 
     def _lead(self, asked: Asked, way: Cluster | None) -> None:

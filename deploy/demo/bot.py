@@ -33,7 +33,7 @@ class WebConnection:
         self._reader, self._writer = await asyncio.open_connection(self._host.strip("[]"), int(self._port))
 
     async def request(self, method: str, target: str) -> tuple[int, Any]:
-        """Return the status, and the body's JSON.
+        """Return the status, and the body's JSON; of anything else, which a proxy may answer, {"error": the text}.
 
         Raises OSError or EOFError when the connection breaks.
         """
@@ -42,7 +42,11 @@ class WebConnection:
         status_line, *fields = head.split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
         body = await self._reader.readexactly(int(headers["content-length"]))
-        return int(status_line.split(" ")[1]), json.loads(body)
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = {"error": body.decode(errors="replace").strip()}
+        return int(status_line.split(" ")[1]), answer
 
     def close(self) -> None:
         """Close the connection."""

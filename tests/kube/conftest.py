@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.installation import Installation
 from tests.kube.installing import resources
 from tests.kube.nodes import NodeCluster, node_cluster
 from tests.kube.objects import NODE
@@ -64,3 +65,13 @@ def cleared(cluster: Cluster) -> Iterator[Cluster]:
     yield cluster
     selected = ("--all-namespaces", "--selector", "app.kubernetes.io/name=meshctl", "--timeout=50s")
     cluster.kubectl("delete", resources(), *selected)
+
+
+@pytest.fixture(scope="package")
+def installation(
+    request: pytest.FixtureRequest, kube_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """A cluster with meshctl in it, for all tests that look at one; each leaves it as it was."""
+    request.getfixturevalue("namespaces")
+    with Installation(tmp_path_factory.mktemp("installation"), kube_programs) as installation:
+        yield installation

@@ -4,10 +4,12 @@ All of it is in namespaces of its own; the machine's network is not touched. Tes
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kube.api import Api, Json
 from tests.kube.cluster import Cluster
@@ -37,22 +39,22 @@ class NodeCluster:
     def kubectl(self, *arguments: str, text: str = "") -> str:
         return self.control.kubectl(*arguments, text=text)
 
-    def pods(self, namespace: str, **labels: str) -> list[Json]:
+    def pods(self, namespace: str, labels: Mapping[str, str] = {}) -> list[Json]:
         """Those that are not about to go."""
         selector = ",".join(f"{name}={value}" for name, value in labels.items())
         query = f"?labelSelector={selector}" if selector else ""
         items = self.admin.get(f"/api/v1/namespaces/{namespace}/pods{query}")["items"]
         return [pod for pod in items if "deletionTimestamp" not in pod["metadata"]]
 
-    def wait_ready(self, namespace: str, count: int, timeout_s: float = READY_S, **labels: str) -> list[Json]:
+    def wait_ready(self, namespace: str, count: int, labels: Mapping[str, str] = {}) -> list[Json]:
         """The pods with these labels, once all `count` of them are ready."""
 
         def ready() -> list[Json]:
-            pods = self.pods(namespace, **labels)
+            pods = self.pods(namespace, labels)
             return pods if len(pods) == count and all(map(is_ready, pods)) else []
 
         try:
-            return wait_until(ready, f"{count} ready pods {labels}", timeout_s, interval_s=0.1)
+            return wait_until(ready, f"{count} ready pods {dict(labels)}", READY_S, interval_s=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.described(namespace)}") from None
 
@@ -70,6 +72,13 @@ class NodeCluster:
             logs = sorted(directory.glob("*.log"))
             lines += [f"--- {name} {log.stem}\n{log.read_text()[-LOG_TAIL_CHARACTERS:]}" for log in logs]
         return "\n".join(lines)
+
+    def metric(self, pod: Json, port: int, name: str) -> float:
+        """The sum of the samples called `name` on a pod's metrics page; AssertionError when there is none."""
+        families = text_string_to_metric_families(self.get(pod, port, "/metrics"))
+        found = [sample.value for family in families for sample in family.samples if sample.name == name]
+        assert found, f"no metric {name}"
+        return sum(found)
 
     def get(self, pod: Json, port: int, path: str) -> str:
         """The body of an answer of a pod, through the API server (`pods/NAME:PORT/proxy`)."""

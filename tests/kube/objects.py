@@ -1,9 +1,9 @@
 """Objects that tests put into the cluster. Its node has no kubelet: the test says of a pod what that would."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tests.kube.api import Api, Json
+from tests.kube.shipped import direct_mode_rights
 
 NODE = "node"
 PORT = 8080
@@ -33,15 +33,8 @@ def set_pod(api: Api, path: str, ip: str, *, ready: bool) -> None:
     api.patch(f"{path}/status", {"status": status})
 
 
-def bind(api: Api, namespace: str, rules: Sequence[Mapping[str, Any]], account: str = "default") -> None:
-    """Gives a service account the rights of a new Role."""
-    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    api.create(f"{roles}/roles", {"metadata": {"name": account}, "rules": rules})
-    api.create(
-        f"{roles}/rolebindings",
-        {
-            "metadata": {"name": account},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
-            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": namespace}],
-        },
-    )
+def grant_direct_mode(api: Api, namespace: str) -> None:
+    """Gives the service accounts of a namespace what sidecars in direct mode need, as it ships."""
+    rights = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    for item in direct_mode_rights(namespace):
+        api.create(f"{rights}/{item['kind'].lower()}s", item)

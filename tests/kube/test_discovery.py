@@ -5,12 +5,9 @@ import re
 from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from meshctl.chart.render import render
-from meshctl.chart.values import defaults, merged
 from proxy.address import SocketAddress
 from proxy.config import KubernetesConfig, KubernetesServiceConfig
 from proxy.discovery import DoesNotExist, Reset
@@ -21,7 +18,7 @@ from proxy.discovery.kubernetes.source import CORE
 from tests.kube.api import RefusedError
 from tests.kube.cluster import Cluster
 from tests.kube.followed import followed, kept
-from tests.kube.objects import PORT, bind, make_pod, make_service, set_pod
+from tests.kube.objects import PORT, grant_direct_mode, make_pod, make_service, set_pod
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kube
@@ -31,19 +28,10 @@ NO_GRACE = 0
 MakeResolver = Callable[..., KubernetesResolver]
 
 
-def shipped_rules() -> list[dict[str, Any]]:
-    """The rules of the Role that the chart has for sidecars in direct mode."""
-    values = merged(defaults(), {"directMode": {"namespaces": ["shop"]}})
-    objects = (manifest.object for manifest in render(values, "meshctl"))
-    role = next(each for each in objects if each["kind"] == "Role" and each["metadata"]["namespace"] == "shop")
-    rules: list[dict[str, Any]] = role["rules"]
-    return rules
-
-
 @pytest.fixture
 def account(cluster: Cluster, namespace: str, tmp_path: Path) -> KubernetesConfig:
     """A service account with the shipped Role, and nothing else; by its token."""
-    bind(cluster.admin, namespace, shipped_rules())
+    grant_direct_mode(cluster.admin, namespace)
     return KubernetesConfig(
         kubeconfig=str(cluster.account(namespace).access.kubeconfig(tmp_path / "account.kubeconfig"))
     )
@@ -250,7 +238,7 @@ def test_a_stopping_api_server_is_left_for_the_next_one(
 def test_the_shipped_role_gives_no_more_than_services_and_slices_of_its_namespace(
     cluster: Cluster, namespace: str
 ) -> None:
-    bind(cluster.admin, namespace, shipped_rules())
+    grant_direct_mode(cluster.admin, namespace)
     account = cluster.account(namespace)
     review = {"spec": {"namespace": namespace}}
     answer = account.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", review)
@@ -275,5 +263,5 @@ def test_without_rights_it_waits_for_them(cluster: Cluster, namespace: str, tmp_
     kubeconfig = cluster.account(namespace).access.kubeconfig(tmp_path / "kubeconfig")
     service = KubernetesServiceConfig(service="voting", namespace=namespace, port="grpc")
     with followed(KubernetesResolver(service, KubernetesConfig(kubeconfig=str(kubeconfig)))) as seen:
-        bind(cluster.admin, namespace, shipped_rules())
+        grant_direct_mode(cluster.admin, namespace)
         seen.wait_for()

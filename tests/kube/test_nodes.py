@@ -98,7 +98,7 @@ def test_a_service_leads_to_its_ready_pods(nodes: NodeCluster, space: str) -> No
         "--", "/opt/demo/bin/python", "-c", SERVER,
     )  # fmt: skip
     nodes.kubectl("--namespace", space, "expose", "deployment", "web", "--port=80", "--target-port=8080")
-    pods = nodes.wait_ready(space, 3, app="web")
+    pods = nodes.wait_ready(space, 3, {"app": "web"})
     asks = f"for _ in range(40): print(urllib.request.urlopen('http://web.{space}').read().decode())"
     done = run(nodes, space, pod("asker", "import urllib.request", asks, restartPolicy="Never"))
     assert set(nodes.log(done, "main").split()) == {each["metadata"]["name"] for each in pods}

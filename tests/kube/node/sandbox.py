@@ -145,7 +145,8 @@ class Sandbox:
         return ["setpriv", *options, "--"]
 
     def _environment(self, container: Json, image: Image) -> dict[str, str]:
-        variables = {**image.env, "HOSTNAME": self.pod["metadata"]["name"], **API_SERVICE}
+        # HOME is what runc gives to a user that it does not know.
+        variables = {"HOME": "/", **image.env, "HOSTNAME": self.pod["metadata"]["name"], **API_SERVICE}
         for each in container.get("env", []):
             value = each.get("value", "")
             if source := each.get("valueFrom"):

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(wildcard proxy/dataplane/*.pyx proxy/dataplane/*.pxd)
 
-.PHONY: demo test soak check bench bench-smoke test-asan image-check kube test-kube build format clean help
+.PHONY: demo test test-kube soak kube-soak check bench bench-smoke test-asan image-check kube build format clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ test-kube: build ## Run the tests on a real Kubernetes API server, with pods as 
 
 kube: ## Build the Kubernetes API server that tests/kube runs (once, with Go; a few minutes)
 	@scripts/kube
+
+kube-soak: build kube ## The demo on a cluster of network namespaces for longer, and how fast calls follow the API (root; minutes)
+	@MESHCTL_KUBE_ROUNDS=10 MESHCTL_KUBE_AWAY_S=60 MESHCTL_KUBE_CHANGES=100 $(BIN)/python -m pytest -s tests/kube/test_demo.py tests/kube/test_latency.py
 
 format: build ## Format the Python code
 	@$(BIN)/ruff format .

@@ -15,7 +15,7 @@ from tests.kube.api import Api, Json
 from tests.kube.cluster import Cluster
 from tests.kube.node.network import NODE_IP, node_namespace
 from tests.kube.programs import Programs
-from tests.netns.namespace import Namespace
+from tests.netns.namespace import Namespace, sweep
 from tests.support.process import Process
 from tests.support.waiting import wait_until
 
@@ -96,10 +96,13 @@ def node_cluster(directory: Path, programs: Programs) -> Iterator[NodeCluster]:
         with Cluster(directory / "control", programs, node.place(), NODE_IP) as control:
             command = (sys.executable, "-m", "tests.kube.node", node.name)
             files = (str(control.kubeconfig), str(directory / "pods"))
-            with Process((*command, *files), "the node") as kubelet:
-                control.kubectl("wait", "--for=create", "node/node", "--timeout=30s")
-                control.kubectl("wait", "--for=condition=Ready", "node/node", "--timeout=30s")
-                yield NodeCluster(control, node, kubelet, directory)
+            try:
+                with Process((*command, *files), "the node") as kubelet:
+                    control.kubectl("wait", "--for=create", "node/node", "--timeout=30s")
+                    control.kubectl("wait", "--for=condition=Ready", "node/node", "--timeout=30s")
+                    yield NodeCluster(control, node, kubelet, directory)
+            finally:
+                sweep()  # it removes its pods itself, unless it was killed after a failure
 
 
 def is_ready(pod: Json) -> bool:

@@ -34,7 +34,10 @@ def set_pod(api: Api, path: str, ip: str, *, ready: bool) -> None:
 
 
 def grant_direct_mode(api: Api, namespace: str) -> None:
-    """Gives the service accounts of a namespace what sidecars in direct mode need, as it ships."""
+    """Gives the service accounts of a namespace what sidecars in direct mode need, as it ships.
+
+    Without its labels, which would make it a part of an installation.
+    """
     rights = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
     for item in direct_mode_rights(namespace):
-        api.create(f"{rights}/{item['kind'].lower()}s", item)
+        api.create(f"{rights}/{item['kind'].lower()}s", {**item, "metadata": {"name": item["metadata"]["name"]}})

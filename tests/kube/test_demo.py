@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kube.demo import ADMIN_PORT, NAME, SPACE, Demo, containers, install, start
+from tests.kube.demo import ADMIN_PORT, NAME, SPACE, VOTES_PER_S, Demo, containers, install, start
 from tests.kube.nodes import NodeCluster
 from tests.support.waiting import wait_until
 
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 AWAY_S = float(os.environ.get("MESHCTL_KUBE_AWAY_S", "5"))
 ROUNDS = int(os.environ.get("MESHCTL_KUBE_ROUNDS", "1"))
 BACK_S = 60  # within which all that watches the API server has come back to it
+VOTES_AT_ONCE = VOTES_PER_S / 4  # an endpoint that is gone gets no more calls within a quarter of a second
 MOST = 0.9  # of the votes at one of three pods; without a sidecar it gets all
 
 
@@ -67,6 +68,16 @@ def test_no_vote_fails_when_a_pod_is_deleted(demo: Demo) -> None:
     with demo.watched():
         demo.kubectl("delete", "pod", victim["metadata"]["name"], "--wait=false")
         demo.wait_for_votes(demo.pods("voting", 2))
+
+
+def test_a_pod_that_vanishes_costs_no_more_than_the_votes_it_had(demo: Demo) -> None:
+    """Its network goes with it, so nobody is told: only the API says that it is gone."""
+    (victim, _) = demo.scale(2)
+    before = demo.failures()
+    demo.kubectl("delete", "pod", victim["metadata"]["name"], "--grace-period=0", "--force")
+    demo.wait_for_votes(demo.pods("voting", 2))
+    # In flight, or sent before the API server was heard.
+    assert demo.failures() - before <= VOTES_AT_ONCE
 
 
 def test_no_vote_fails_when_the_controller_is_killed(demo: Demo) -> None:

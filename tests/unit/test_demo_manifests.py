@@ -51,6 +51,12 @@ def test_there_are_three_voting_pods_behind_a_headless_service(demo: list[Docume
     assert headless == ["voting"]
 
 
+def test_no_probe_is_of_a_port_alone_which_the_sidecar_would_answer(demo: list[Document]) -> None:
+    probed = [container for pod in pods(demo) for container in pod.containers.values() if "readinessProbe" in container]
+    assert {container["name"] for container in probed} == {"emoji", "voting", "web"}
+    assert all(container["readinessProbe"].keys() & {"grpc", "httpGet"} for container in probed)
+
+
 def test_the_namespace_asks_for_sidecars_and_no_pod_refuses_one(demo: list[Document]) -> None:
     annotations = named(demo, "Namespace")["emojivote"]["metadata"]["annotations"]
     settings = Settings(image="meshctl")

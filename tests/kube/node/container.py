@@ -66,6 +66,8 @@ class Container:
             self._changed()
             await asyncio.sleep(backoff_s)
             backoff_s = min(highest_s, backoff_s * 2)
+            if self._stopping:
+                return
 
     async def stop(self, grace_s: float) -> None:
         """Its preStop hook, SIGTERM, and SIGKILL if that is not its end within `grace_s`."""
@@ -99,6 +101,8 @@ class Container:
         began = _now()
         self.exit_status = None
         self._process = process = await self._sandbox.start(self.spec, found)
+        if self._stopping:
+            _signal(process, signal.SIGKILL)  # it was told so while it started
         self._set({"running": {"startedAt": began}})
         watching = asyncio.create_task(self._watch(process))
         try:

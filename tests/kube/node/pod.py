@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.kube.node.client import UNREACHABLE, Client, Json, RefusedError
 from tests.kube.node.container import Container
-from tests.kube.node.network import NODE_IP, pod_network
+from tests.kube.node.network import NODE_IP, PodNetwork, pod_network
 from tests.kube.node.sandbox import Sandbox
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ class PodRun:
         self._began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._phase = "Pending"
         self._initialized = False
-        self._sandbox: Sandbox | None = None
+        self._network: asyncio.Task[PodNetwork] | None = None
+        self._ip = ""
         self._inits: list[Container] = []
         self._mains: list[Container] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,8 +68,9 @@ class PodRun:
             for container in (*self._mains, *self._inits):
                 container.kill()
             await _ended(living, reporting, deleted, *self._tasks)
-            if self._sandbox is not None:
-                await asyncio.to_thread(self._sandbox.close)
+            if self._network is not None:
+                network = await self._network
+                await asyncio.to_thread(network.close)
 
     # ---- its life ----
 
@@ -93,8 +95,11 @@ class PodRun:
 
     async def _prepare(self) -> None:
         self._directory.mkdir(parents=True)
-        network = await asyncio.to_thread(pod_network, self.pod["metadata"]["name"])
-        sandbox = self._sandbox = Sandbox(self.pod, network, self._directory)
+        self._network = asyncio.create_task(asyncio.to_thread(pod_network, self.pod["metadata"]["name"]))
+        # A thread cannot be cancelled: what it makes is closed at the end in any case.
+        network = await asyncio.shield(self._network)
+        self._ip = network.ip
+        sandbox = Sandbox(self.pod, network, self._directory)
         spec = self.pod["spec"]
         self._inits = [self._container(each, sandbox, init=True) for each in spec.get("initContainers", [])]
         self._mains = [self._container(each, sandbox, init=False) for each in spec["containers"]]
@@ -153,7 +158,7 @@ class PodRun:
         counted = [*self._mains, *(each for each in self._inits if _is_sidecar(each))]
         ready = self._phase == "Running" and all(each.ready for each in counted)
         conditions = {
-            "PodReadyToStartContainers": self._sandbox is not None,
+            "PodReadyToStartContainers": bool(self._ip),
             "PodScheduled": True,
             "Initialized": self._initialized,
             "ContainersReady": ready,
@@ -168,9 +173,8 @@ class PodRun:
             "containerStatuses": [each.status for each in self._mains],
             "initContainerStatuses": [each.status for each in self._inits],
         }
-        if self._sandbox is not None:
-            ip = self._sandbox.network.ip
-            status |= {"podIP": ip, "podIPs": [{"ip": ip}]}
+        if self._ip:
+            status |= {"podIP": self._ip, "podIPs": [{"ip": self._ip}]}
         return status
 
 

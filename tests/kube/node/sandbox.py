@@ -31,7 +31,7 @@ ROOT_SCRIPT = Path(__file__).with_name("root.py")
 
 
 class Sandbox:
-    """Made anew for each pod; `close` ends what still runs in it."""
+    """Made anew for each pod."""
 
     def __init__(self, pod: Json, network: PodNetwork, directory: Path) -> None:
         self.pod = pod
@@ -104,9 +104,6 @@ class Sandbox:
         finally:
             if process.returncode is None:
                 process.kill()
-
-    def close(self) -> None:
-        self.network.close()
 
     # ---- within ----
 

@@ -32,6 +32,8 @@ PING_ANSWER_S: Final = 10.0
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 SETTLE_S: Final = 0.002  # names that are called within this time go out in one request
+SETTLE_NAME_S: Final = 0.00001  # and somewhat later for each name, since a request has them all
+WINDOW_BYTES: Final = 2**20  # what a controller may have on its way to us: one response and more
 
 
 class ControllerDirectory:
@@ -175,7 +177,7 @@ class _Conversation:
         wanted = self._wanted
         while True:
             await wanted.changed.wait()
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(SETTLE_S + SETTLE_NAME_S * len(wanted.names))
             wanted.changed.clear()
             # A name is answered when it is new: one that was given up and is wanted again has to be left out once.
             again = wanted.left & wanted.names.keys()
@@ -217,4 +219,6 @@ def _configuration() -> Configuration:
         _keepalive_permit_without_calls=True,
         _http2_max_pings_without_data=0,
         _http2_min_sent_ping_interval_without_data=PING_EVERY_S / 2,
+        http2_connection_window_size=WINDOW_BYTES,
+        http2_stream_window_size=WINDOW_BYTES,
     )

@@ -249,3 +249,17 @@ async def test_a_controller_that_does_not_answer_is_left_for_another() -> None:
         streams = len(world.controller.requests)
         await asyncio.sleep(0.4)
         assert len(world.controller.requests) == streams
+
+
+async def test_many_names_are_said_seldom() -> None:
+    async with running() as world:
+        for number in range(5000):
+            world.directory.follow(f"host-{number}")
+        await world.until(lambda: len(world.controller.last.resource_names) == 5000)
+        loop = asyncio.get_running_loop()
+        began_s, before = loop.time(), len(world.controller.requests[-1])
+        for number in range(100):
+            world.directory.follow(f"other-{number}")
+            await asyncio.sleep(0.005)
+        await world.until(lambda: len(world.controller.last.resource_names) == 5100)
+        assert len(world.controller.requests[-1]) - before <= (loop.time() - began_s) / 0.05 + 1

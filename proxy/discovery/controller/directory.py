@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
@@ -33,6 +33,7 @@ FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 SETTLE_S: Final = 0.002  # names that are called within this time go out in one request
 SETTLE_NAME_S: Final = 0.00001  # and somewhat later for each name, since a request has them all
+LONGEST_MESSAGE_BYTES: Final = 16 * 2**20  # some 25,000 endpoints of one name
 WINDOW_BYTES: Final = 2**20  # what a controller may have on its way to us: one response and more
 
 
@@ -94,6 +95,7 @@ class ControllerDirectory:
             ) as stream:
                 async with asyncio.timeout(CONNECT_S):
                     await stream.send_request()
+                _bound_messages(stream)
                 self.connected = True
                 conversation = _Conversation(stream, self._hello, self._wanted)
                 try:
@@ -210,6 +212,19 @@ class _Conversation:
             self._wanted.changed.set()
         await self._stream.recv_trailing_metadata()  # raises what the status says, unless it is OK
         raise ConnectionResetError("it ended the stream")
+
+
+def _bound_messages(stream: Stream[DiscoveryRequest, DiscoveryResponse]) -> None:
+    """Have reading raise when a message is announced that is too long: grpclib would gather up to 4 GiB of it."""
+    wire: Any = stream._stream  # there is no other way to its parts
+    receive = wire.recv_data
+
+    async def receive_bounded(size: int) -> bytes:
+        if size > LONGEST_MESSAGE_BYTES:
+            raise UnusableResponseError(f"it sends a message of {size} bytes")
+        return bytes(await receive(size))
+
+    wire.recv_data = receive_bounded
 
 
 def _configuration() -> Configuration:

@@ -216,9 +216,7 @@ class Demand:
         self._changed()  # so that the next call of each name is seen
 
     def _forget(self, name: Name) -> None:
-        if name.lanes is not None:
-            self._close(name)
-            self._changed()
+        self._close(name)
         del self._names[name.text], self._nobodys[name.text]
         if self.directory is not None:
             self.directory.forget(name.text)

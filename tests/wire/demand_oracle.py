@@ -21,10 +21,12 @@ class Known:
         self.wait_s = wait_s
         self.answers: dict[str, Collection[str] | None] = {}
         self.waited: set[str] = set()
+        self.timeouts = 0
         self.waiting: dict[tuple[Asked, str], float] = {}  # and the protocol: since when
 
     def call(self, asked: Asked, protocol: str, now_s: float) -> None:
         """A call begins."""
+        self._follow(asked)
         if self.places(asked) is None:
             self.waiting.setdefault((asked, protocol), now_s)
 
@@ -39,10 +41,10 @@ class Known:
         for (asked, protocol), since_s in list(self.waiting.items()):
             if now_s - since_s >= self.wait_s - 1e-9 and (asked, protocol) in self.waiting:
                 name = self._decisive(asked)
-                if name is not None:
-                    self.waited.add(name)
-                del self.waiting[asked, protocol]
-        self._settle()
+                assert name is not None, "it would have been settled"
+                self.waited.add(name)
+                self.timeouts += 1
+                self._settle()
 
     def forgotten(self, name: str) -> None:
         """The name is followed no more."""
@@ -54,7 +56,7 @@ class Known:
         name = self._decisive(asked)
         if name is None:
             return self._past(asked)
-        hosts = self.answers[name]
+        hosts = self.answers.get(name, self.UNANSWERED)
         if hosts is self.UNANSWERED:
             return self._past(asked) if name in self.waited else None
         assert hosts is not None
@@ -65,11 +67,18 @@ class Known:
 
     def _decisive(self, asked: Asked) -> str | None:
         for name in filter(None, asked):
-            if self.answers.setdefault(name, self.UNANSWERED) is not None:
+            if self.answers.get(name, self.UNANSWERED) is not None:
                 return name
         return None
 
+    def _follow(self, asked: Asked) -> None:
+        """It is asked for its names, one after the other, until one may have it."""
+        name = self._decisive(asked)
+        if name is not None:
+            self.answers.setdefault(name, self.UNANSWERED)
+
     def _settle(self) -> None:
         for asked, protocol in list(self.waiting):
+            self._follow(asked)
             if self.places(asked) is not None:
                 del self.waiting[asked, protocol]

@@ -48,6 +48,7 @@ class Call:
     held: bool
     may: set[str] = field(default_factory=set)
     place: str = ""
+    may_fail: bool = False
     left: bool = False
     release: Callable[[], None] | None = None
 
@@ -71,7 +72,7 @@ class Interleavings(RuleBasedStateMachine):
         return call
 
     def _serve(self, server: Server, stream: int) -> None:
-        call = self._arrived((server.streams[stream].get(":path") or "").rpartition("/")[2], server)
+        call = self._arrived(server.streams[stream].get("x-call") or "", server)
         if call.held:
             call.release = lambda: echo(server, stream)
         else:
@@ -81,7 +82,7 @@ class Interleavings(RuleBasedStateMachine):
         data = socket.take()
         if not data:
             return
-        call = self._arrived(data.decode().split()[1].strip("/"), socket)
+        call = self._arrived(data.decode().rpartition("X-Call: ")[2], socket)
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         if call.held:
             call.release = lambda: socket.send(answer)
@@ -111,8 +112,9 @@ class Interleavings(RuleBasedStateMachine):
         client = self.clients.get(destination)
         if client is None:
             client = self.clients[destination] = self.world.client(destination)
-        path = f"p.S/{len(self.calls) - 1}"
-        headers = [(k, authority.encode() if k == b":authority" else v) for k, v in request_headers(path)]
+        mark = b"x-call", b"%d" % (len(self.calls) - 1)
+        fields = request_headers("p.S/M", mark)
+        headers = [(k, authority.encode() if k == b":authority" else v) for k, v in fields]
         stream = client.call(headers, message(b"x" * size))
         call.over = lambda: client[stream].over
         call.leave = lambda: client.reset(stream, 8)
@@ -125,7 +127,7 @@ class Interleavings(RuleBasedStateMachine):
             relay = Relay(self.mesh.router, origin)
             socket = self.mesh.accept(relay.connection())
             relay.begin()
-        socket.send(f"GET /{len(self.calls) - 1} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+        socket.send(f"GET / HTTP/1.1\r\nHost: {authority}\r\nX-Call: {len(self.calls) - 1}\r\n\r\n".encode())
         call.over = lambda: bool(socket.received) or socket.over
         call.leave = socket.reset
 
@@ -192,12 +194,18 @@ class Interleavings(RuleBasedStateMachine):
     def _see(self) -> None:
         for call in self.calls:
             if not call.place and not call.over():
-                call.may |= set(self.known.places(call.asked) or ())
+                places = self.known.places(call.asked)
+                call.may |= set(places or ())
+                call.may_fail |= places is not None and not places
 
     @invariant()
     def calls_go_where_they_may(self) -> None:
         for call in self.calls:
             assert not call.place or call.place in call.may, f"{call.asked} went to {call.place}, not {call.may}"
+            assert call.place or call.left or call.may_fail or not call.over(), (
+                f"{call.asked} failed, not to {call.may}"
+            )
+        assert self.world.demand.timeouts == self.known.timeouts
 
     @invariant()
     def nothing_waits_too_long(self) -> None:

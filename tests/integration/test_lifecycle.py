@@ -24,6 +24,17 @@ def endpoint(stage: Stage, address: str) -> dict[str, Any]:
     return next(one for one in shown if one["address"] == address)
 
 
+@pytest.mark.parametrize("module", ["proxy", "injector"])
+def test_told_to_stop_while_it_starts_it_stops(tmp_path: Path, module: str) -> None:
+    """As process 1 of a container it would go on, if nobody took the signal; here it would end by it, not with 0."""
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with start_python(module, "--config", str(config), name=module) as process, config.open("w"):
+        # It has come to where it reads what never comes.
+        process.terminate()
+        assert process.wait(10) == 0
+
+
 # Read by each interpreter that finds it on its path.
 NO_IPV6 = """
 import errno, socket

@@ -47,6 +47,7 @@ LABEL org.opencontainers.image.title="meshctl demo" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-demo /opt/demo /opt/demo
 COPY deploy/demo/*.py deploy/demo/page.html /opt/demo/app/
+RUN chmod --recursive a+rX /opt/demo/app
 WORKDIR /opt/demo/app
 ENV PYTHONUNBUFFERED=1
 USER 65532:65532
@@ -69,6 +70,8 @@ RUN apt-get update \
 COPY --from=build /opt/meshctl /opt/meshctl
 # What an injected sidecar runs with; the injector sets the rest by environment variables.
 COPY deploy/sidecar.yaml /etc/meshctl/sidecar.yaml
+# COPY keeps modes, and a checkout under a strict umask has files that only their owner may read.
+RUN chmod 644 /etc/meshctl/sidecar.yaml
 # Its user has no entry in passwd, and so no home: what asks for one must not fail.
 ENV PATH=/opt/meshctl/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/ \

@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYX := $(wildcard proxy/dataplane/*.pyx proxy/dataplane/*.pxd)
 
-.PHONY: demo test soak check bench bench-smoke test-asan image-check kube kube-soak build format clean help
+.PHONY: demo test test-kube soak kube-soak check bench bench-smoke test-asan image-check kube build format clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ check: build ## Format check, lint, types, import layers
 	@PATH=$(CURDIR)/$(BIN):$$PATH cython-lint proxy/dataplane
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+test-kube: build ## Run the tests on a real Kubernetes API server, with pods as network namespaces (some minutes)
+	@$(BIN)/python -m pytest -m kube tests/kube
 
 kube: ## Build the Kubernetes API server that tests/kube runs (once, with Go; a few minutes)
 	@scripts/kube

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-
-from injector.config import load
-from proxy.config import ConfigError
 
 USAGE = "usage: python -m injector --config FILE | --check FILE"
 EXIT_FAILED, EXIT_WRONG = 1, 2
@@ -22,6 +20,9 @@ def run(arguments: list[str]) -> int:
         case _:
             print(USAGE, file=sys.stderr)
             return EXIT_WRONG
+    from injector.config import load
+    from proxy.config import ConfigError
+
     try:
         config = load(path)
     except ConfigError as error:
@@ -41,4 +42,7 @@ def run(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # As process 1 of a container it loses signals that nobody takes: until all is imported this is who does, or the
+    # container would go on until it is killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(run(sys.argv[1:]))

@@ -206,6 +206,8 @@ class Controller:
 
     async def _serve_late(self) -> None:
         log.info("draining: served for %g s more", self._late_s)
+        if self.injection is not None:
+            self.injection.webhook.retire()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._at_once.wait(), self._late_s)
 

@@ -173,7 +173,8 @@ def _owner(item: Json, namespace: str) -> Subject | None:
     references = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
     for each in references if isinstance(references, list) else ():
         if isinstance(each, dict) and each.get("controller") is True:
-            version, kind, name, uid = (str(each.get(part, "")) for part in ("apiVersion", "kind", "name", "uid"))
+            said = (each.get(part) for part in ("apiVersion", "kind", "name", "uid"))
+            version, kind, name, uid = (text if isinstance(text, str) else "" for text in said)
             if namespace and _VERSION(version) and _KIND(kind) and _NAME(name) and _UID(uid):
                 return Subject(version, kind, namespace, name, uid)
     return None

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 PATH: Final = "/api/v1/namespaces"
 FETCH_S: Final = 1.0  # the API server waits 5 s for an admission
+FETCHES: Final = 50  # at a time: who asks need not be an API server, and might name any number that do not exist
 
 Annotations = Mapping[str, str]
 
@@ -53,12 +54,14 @@ class Namespaces:
         return not self._only or name in self._only
 
     async def annotations(self, name: str) -> Annotations | None:
-        """A namespace's annotations of ours; None if they cannot be had within FETCH_S."""
+        """A namespace's annotations of ours; None if they cannot be had within FETCH_S, or FETCHES already run."""
         known = self._known.get(name)
         if known is not None:
             return known
         fetching = self._fetching.get(name)
         if fetching is None:
+            if len(self._fetching) >= FETCHES:
+                return None
             fetching = self._fetching[name] = asyncio.create_task(self._fetch(name))
             fetching.add_done_callback(lambda _: self._fetching.pop(name))
         return await asyncio.shield(fetching)

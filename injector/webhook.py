@@ -61,6 +61,7 @@ class Webhook:
         self._metrics = metrics
         self._clock = clock
         self._runner: web.AppRunner | None = None
+        self._retires = False
         self._bytes = 0  # of the bodies that are being read or answered
         self.address = address
 
@@ -75,6 +76,10 @@ class Webhook:
         )
         await self._runner.setup()
         await web.SockSite(self._runner, wire, ssl_context=self._door, backlog=1024).start()
+
+    def retire(self) -> None:
+        """From now on each connection ends with its next answer, as API servers would use it until we close it."""
+        self._retires = True
 
     async def stop(self) -> None:
         """Accepts no more; requests on their way have STOP_GRACE_S."""
@@ -92,7 +97,10 @@ class Webhook:
             self._metrics.admission_refusals.labels(str(error.status)).inc()
             return web.Response(text=f"{error}\n", status=error.status)
         self._metrics.admission_s.observe(self._clock() - began_s)
-        return web.Response(body=answer, content_type="application/json")
+        response = web.Response(body=answer, content_type="application/json")
+        if self._retires:
+            response.force_close()
+        return response
 
     @contextmanager
     def _room(self, request: web.Request) -> Iterator[None]:

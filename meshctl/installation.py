@@ -58,18 +58,12 @@ _TAKEN_DOWN: Final = (
     "ConfigMap",
     "Namespace",
 )
-_IN_A_NAMESPACE: Final = (
-    "v1/pods",
-    "v1/services",
-    "v1/configmaps",
-    "v1/secrets",
-    "v1/persistentvolumeclaims",
-    "apps/v1/deployments",
-    "apps/v1/statefulsets",
-    "apps/v1/daemonsets",
-)
+# Of what is always there, or comes and goes with something else.
+_NOBODYS: Final = frozenset({"events", "endpoints", "endpointslices"})
 is_namespace: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?").fullmatch
-_MADE_BY_KUBERNETES: Final = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt"})
+_MADE_BY_KUBERNETES: Final = frozenset(
+    {"configmaps/kube-root-ca.crt", "configmaps/openshift-service-ca.crt", "serviceaccounts/default"}
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -134,15 +128,34 @@ async def parts(cluster: Cluster, namespace: str) -> list[Identity]:
 
 
 async def others(cluster: Cluster, namespace: str, parts: Iterable[Identity]) -> list[str]:
-    """What else is in the installation's namespace, as "services/shop". Raises ClusterError."""
-    own = {each.name for each in parts if each.namespace == namespace} | _MADE_BY_KUBERNETES
+    """What else is in the installation's namespace, of any kind, as "services/shop". Raises ClusterError."""
+    own = {each.name for each in parts if each.namespace == namespace}
     found = []
-    for collection in _IN_A_NAMESPACE:
-        version, plural = collection.rsplit("/", 1)
-        for item in await cluster.list_all(f"{_root(version)}/namespaces/{namespace}/{plural}"):
+    for root, plural in await _kinds(cluster):
+        for item in await cluster.list_all(f"{root}/namespaces/{namespace}/{plural}"):
             metadata = item["metadata"]
-            if metadata["name"] not in own and not labels(namespace).items() <= (metadata.get("labels") or {}).items():
-                found.append(f"{plural}/{metadata['name']}")
+            is_ours = metadata["name"] in own or labels(namespace).items() <= (metadata.get("labels") or {}).items()
+            name = f"{plural}/{metadata['name']}"
+            if not is_ours and name not in _MADE_BY_KUBERNETES and not metadata.get("ownerReferences"):
+                found.append(name)
+    return found
+
+
+async def _kinds(cluster: Cluster) -> list[tuple[str, str]]:
+    """(path, plural) of every kind of object that a namespace can hold in this cluster. Raises ClusterError."""
+    from meshctl.cluster import RefusedError
+
+    groups = (await cluster.get("/apis")).get("groups") or ()
+    found = []
+    for version in ("v1", *(group["preferredVersion"]["groupVersion"] for group in groups)):
+        try:
+            resources = (await cluster.get(_root(version))).get("resources") or ()
+        except RefusedError as error:
+            if error.status not in (404, 503):  # an extension of the API that is not there now
+                raise
+            continue
+        listed = [each["name"] for each in resources if each["namespaced"] and "list" in each["verbs"]]
+        found += [(_root(version), plural) for plural in listed if plural not in _NOBODYS]
     return found
 
 

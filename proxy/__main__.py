@@ -3,9 +3,8 @@
 Parses two options by hand: a sidecar's start imports no more than it needs.
 """
 
+import signal
 import sys
-
-from proxy.app import main
 
 USAGE = "usage: python -m proxy --config FILE"
 
@@ -20,8 +19,13 @@ def run(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] != "--config":
         print(USAGE, file=sys.stderr)
         return 2
+    from proxy.app import main
+
     return main(arguments[1])
 
 
 if __name__ == "__main__":
+    # As process 1 of a container it loses signals that nobody takes: until all is imported this is who does, or the
+    # container would go on until it is killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     sys.exit(run(sys.argv[1:]))

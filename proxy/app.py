@@ -35,7 +35,7 @@ from proxy.drain import Drain
 from proxy.net.dialer import Dialer
 from proxy.net.gate import Gate, raise_limit
 from proxy.net.intake import Intake
-from proxy.net.listener import Listener
+from proxy.net.listener import Listener, has_ipv6
 from proxy.routes import Resolve, Target, opaque_table, route_table
 from proxy.version import VERSION
 
@@ -151,7 +151,7 @@ class Proxy:
         bound: dict[str, Listener] = {}
         try:
             for wanted in config.listeners:
-                if wanted.name not in self._listeners:
+                if wanted.name not in self._listeners and _can_be(wanted):
                     bound[wanted.name] = Listener.bind(wanted.name, wanted.address.host, wanted.address.port)
         except OSError:
             for listener in bound.values():
@@ -160,7 +160,10 @@ class Proxy:
         self._listeners.update(bound)
 
     async def _listen(self, config: ListenerConfig) -> None:
-        listener = self._listeners[config.name]
+        listener = self._listeners.get(config.name)
+        if listener is None:
+            log.info("listener %s is for IPv6, which this kernel runs without", config.name)
+            return
         intake = Intake(
             config,
             self._router,
@@ -340,6 +343,11 @@ class Proxy:
             self._access_log.close()
         await self._admin.stop()
         log.info("stopped")
+
+
+def _can_be(listener: ListenerConfig) -> bool:
+    """Nothing is ever redirected to a listener for IPv6 where the kernel runs without it."""
+    return listener.intercept is None or ":" not in listener.address.host or has_ipv6()
 
 
 def _build() -> Build:

@@ -185,7 +185,7 @@ class Demand:
         name = self._decisive(asked)
         if name is not None:
             name.waited = True
-        self._lead(asked, self._known_way(name, asked))
+        self._settle()
         self._outdated = True
 
     def _lead(self, asked: Asked, way: Cluster | None) -> None:
@@ -216,9 +216,7 @@ class Demand:
         self._changed()  # so that the next call of each name is seen
 
     def _forget(self, name: Name) -> None:
-        if name.lanes is not None:
-            self._close(name)
-            self._changed()
+        self._close(name)
         del self._names[name.text], self._nobodys[name.text]
         if self.directory is not None:
             self.directory.forget(name.text)

@@ -97,7 +97,7 @@ class Stream:
     def _apply(self, request: Request) -> None:
         if request.problem is not None:
             self._metrics.nacks.inc()
-            log.warning("%s refused a response: %.200s", self._call.peer(), request.problem)
+            log.warning("%s refused a response: %.200r", self._call.peer(), request.problem)
         if self._node is None:
             self._node, stale = request, False
         else:

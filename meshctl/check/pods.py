@@ -68,7 +68,7 @@ def _missing(facts: Facts) -> Iterator[Problem | Note]:
             yield Problem(
                 f"pod {'/'.join(key_of(pod))} has no sidecar: {'; '.join(report.details)}", HINTS[report.reason]
             )
-    yield Note(f"{sum(map(injected, running(facts)))} have one")
+    yield Note(f"{len(with_sidecar(facts))} with one")
     for (name, whose), pods in late.items():
         yield Problem(
             f"without the sidecar they should have, in namespace {name}: pods {counted(pods, 3)}; they were created "

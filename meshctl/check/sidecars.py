@@ -16,7 +16,7 @@ UNUSUAL_RESTARTS: Final = 3
 
 def _ready(facts: Facts) -> Iterator[Problem | Note]:
     pods = with_sidecar(facts)
-    yield Note(f"{len(pods)} pods")
+    yield Note(f"{len(pods)} pod{'' if len(pods) == 1 else 's'}")
     for pod in pods:
         found = list(troubles(pod, lambda name: name == SIDECAR))
         yield from found

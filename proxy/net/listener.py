@@ -7,6 +7,7 @@ Accepting can be paused: the socket goes on listening, and who comes waits in it
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 
@@ -84,3 +85,12 @@ class Listener:
             self._server = server
         else:
             server.close()  # paused again meanwhile
+
+
+def has_ipv6() -> bool:
+    """Whether the kernel runs with it."""
+    try:
+        socket.socket(socket.AF_INET6).close()
+    except OSError as error:
+        return error.errno != errno.EAFNOSUPPORT
+    return True

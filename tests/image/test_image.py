@@ -42,12 +42,14 @@ def builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Builder]:
 
 
 def checkout(directory: Path) -> None:
-    """What git keeps of this tree, without what was built in it."""
+    """What git keeps of this tree, without what was built in it; for nobody but its owner, as a strict umask has it."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listed.split("\0")):
         target = directory / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, target, follow_symlinks=False)
+        if not target.is_symlink():
+            target.chmod(target.stat().st_mode & 0o700)
 
 
 @pytest.fixture(scope="module")

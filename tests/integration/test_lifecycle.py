@@ -1,5 +1,6 @@
 """The life and death of servers and of the proxy itself, while calls run."""
 
+import os
 import signal
 import time
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ import pytest
 from tests.integration.conftest import Stage, echo_config
 from tests.support.echo import EchoClient, Failure, Load, echo_servers, event_at, server_of
 from tests.support.ports import free_address
-from tests.support.process import Process, start_proxy, start_python
+from tests.support.process import Process, ProxyProcess, start_proxy, start_python
 
 TIMEOUT_S = 20
 
@@ -21,6 +22,54 @@ def endpoint(stage: Stage, address: str) -> dict[str, Any]:
     """What `/endpoints` shows of one endpoint."""
     shown: list[dict[str, Any]] = stage.proxy.endpoints()["echo"]["endpoints"]
     return next(one for one in shown if one["address"] == address)
+
+
+@pytest.mark.parametrize("module", ["proxy", "injector"])
+def test_told_to_stop_while_it_starts_it_stops(tmp_path: Path, module: str) -> None:
+    """As process 1 of a container it would go on, if nobody took the signal; here it would end by it, not with 0."""
+    config = tmp_path / "config.yaml"
+    os.mkfifo(config)
+    with start_python(module, "--config", str(config), name=module) as process, config.open("w"):
+        # It has come to where it reads what never comes.
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+# Read by each interpreter that finds it on its path.
+NO_IPV6 = """
+import errno, socket
+
+class Socket(socket.socket):
+    def __init__(self, family=socket.AF_INET, *arguments, **options):
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        super().__init__(family, *arguments, **options)
+
+socket.socket = Socket
+"""
+
+
+def test_on_a_kernel_without_ipv6_an_injected_sidecar_starts(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_IPV6)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    port = free_address().rpartition(":")[2]
+    listeners = [
+        {"name": "outbound", "intercept": "outbound"},
+        {"name": "outbound-ipv6", "address": f"[::]:{port}", "intercept": "outbound"},
+    ]
+    admin = f"[::]:{free_address().rpartition(':')[2]}"
+    config = {"listeners": listeners, "admin": {"address": admin}, "discovery": {"mode": "none"}}
+    with ProxyProcess(config, tmp_path, {"PYTHONPATH": path}) as proxy:
+        loopback = admin.replace("[::]", "127.0.0.1")
+        proxy.wait_for_port(loopback)
+        proxy.wait_for_port(proxy.listener("outbound"))
+        assert "listener outbound-ipv6 is for IPv6, which this kernel runs without" in proxy.stderr()
+        proxy.stop()
+    plain = echo_config(free_address())
+    plain["listeners"][0]["address"] = f"[::]:{port}"
+    with ProxyProcess(plain, tmp_path, {"PYTHONPATH": path}) as proxy:
+        assert proxy.wait() == 1, "clients were told to come here"
+        assert "Address family not supported" in proxy.stderr()
 
 
 def test_a_rolling_restart_of_the_servers_costs_no_call(tmp_path: Path) -> None:

@@ -23,7 +23,6 @@ from tests.support.process import ROOT, Process
 
 NAMESPACE = "meshctl"
 ACCOUNT = "meshctl-controller"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/meshctl-webhook-tls"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/meshctl-controller"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/meshctl-injector"
@@ -33,18 +32,19 @@ ADMIN_PORT = 9990
 class ControllerPod:
     """A pod of the Deployment, and the process that plays it on `ip`."""
 
-    def __init__(self, cluster: Cluster, name: str, ip: str, directory: Path) -> None:
+    def __init__(self, cluster: Cluster, name: str, ip: str, directory: Path, namespace: str = NAMESPACE) -> None:
         self.name = name
         self._cluster = cluster
+        self._namespace = namespace
         self._ip = ip
-        kubeconfig = cluster.account(NAMESPACE, ACCOUNT).access.kubeconfig(directory / f"{name}.kubeconfig")
+        kubeconfig = cluster.account(namespace, ACCOUNT).access.kubeconfig(directory / f"{name}.kubeconfig")
         config = self._config(kubeconfig)
         self._path = directory / f"{name}.yaml"
         self._path.write_text(yaml.safe_dump(config))
         self.process = self._started()
 
     def _started(self) -> Process:
-        environment = {"MESHCTL_NAMESPACE": NAMESPACE, "MESHCTL_POD_NAME": self.name}
+        environment = {"MESHCTL_NAMESPACE": self._namespace, "MESHCTL_POD_NAME": self.name}
         command = (sys.executable, "-m", "injector", "--config", str(self._path))
         return Process(command, f"controller {self.name}", environment, self._cluster.place)
 
@@ -56,7 +56,7 @@ class ControllerPod:
 
     def _config(self, kubeconfig: Path) -> Json:
         """The ConfigMap's, on the pod's own address."""
-        held = self._cluster.admin.get(f"/api/v1/namespaces/{NAMESPACE}/configmaps/{ACCOUNT}")
+        held = self._cluster.admin.get(f"/api/v1/namespaces/{self._namespace}/configmaps/{ACCOUNT}")
         config: Json = yaml.safe_load(held["data"]["controller.yaml"])
         for server, port in (("webhook", 8443), ("endpoints", 8086), ("admin", ADMIN_PORT)):
             config[server]["address"] = f"{self._ip}:{port}"
@@ -91,7 +91,7 @@ class ControllerPod:
             "podIPs": [{"ip": self._ip}],
             "conditions": [{"type": "Ready", "status": str(ready)}],
         }
-        self._cluster.admin.patch(f"{PODS}/{self.name}/status", {"status": status})
+        self._cluster.admin.patch(f"{_pods(self._namespace)}/{self.name}/status", {"status": status})
 
 
 def install(cluster: Cluster, *options: str) -> None:
@@ -101,18 +101,26 @@ def install(cluster: Cluster, *options: str) -> None:
     cluster.kubectl("apply", "-f", "-", text=printed)
 
 
-def scheduled_pods(api: Api, count: int, wait_until: Callable[..., Any]) -> list[str]:
+def scheduled_pods(api: Api, count: int, wait_until: Callable[..., Any], namespace: str = NAMESPACE) -> list[str]:
     """The names of the Deployment's pods, all on the one node."""
+    path = _pods(namespace)
 
     def found() -> list[str]:
-        names = [item["metadata"]["name"] for item in api.get(PODS)["items"]]
+        names = [
+            item["metadata"]["name"]
+            for item in api.get(f"{path}?labelSelector=app.kubernetes.io/component=controller")["items"]
+        ]
         return names if len(names) == count else []
 
     names: list[str] = wait_until(found, f"{count} pods of the Deployment", 30)
     for name in names:
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
-        api.create(f"{PODS}/{name}/binding", {"metadata": {"name": name}, "target": target})
+        api.create(f"{path}/{name}/binding", {"metadata": {"name": name}, "target": target})
     return names
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
 
 
 def pod(name: str = "web", **annotations: str) -> Json:

@@ -10,6 +10,7 @@ import pytest
 from tests.kube.faults import FAULTS
 from tests.kube.installation import SHOP, Installation
 from tests.kube.installed import NAMESPACE as OWN
+from tests.kube.installed import install
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
@@ -92,3 +93,17 @@ def test_a_wrong_token_cannot_check(installation: Installation, tmp_path: Path) 
     code, found = installation.check("--kubeconfig", str(wrong))
     assert (code, list(found)) == (2, ["api-reachable", "api-version"])
     assert "log in to the cluster again" in found["api-reachable"]["note"]
+
+
+def test_an_installation_for_one_namespace_has_no_webhook_to_check(installation: Installation) -> None:
+    installation.make_namespace("solo")
+    try:
+        install(installation.cluster, "--namespace-only", "--namespace", "solo")
+        _, found = installation.check("--namespace", "solo")
+    finally:
+        installation.api.delete("/api/v1/namespaces/solo/pods", grace_s=0)
+        installation.api.delete("/api/v1/namespaces/solo")
+    assert found["controller-permissions"]["status"] == "ok"
+    assert found["controller-ready"]["status"] == "failed"  # its pod waits for a node
+    skipped = {name for name, each in found.items() if each["status"] == "skipped"}
+    assert skipped >= {"webhook-exists", "webhook-called", "controller-leader", "pods-injected"}

@@ -107,13 +107,43 @@ def test_an_upgrade_keeps_the_settings_and_says_what_is_left(cleared: Cluster) -
     assert left_over(cleared, "meshctl") == []
 
 
+CUSTOM = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+    - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}
+"""
+SOMETHING_ELSE = {
+    "configmaps": {"apiVersion": "v1", "kind": "ConfigMap"},
+    "roles": {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role"},
+    "widgets": {"apiVersion": "example.com/v1", "kind": "Widget"},
+}
+
+
 def test_a_namespace_that_holds_something_else_stays(cleared: Cluster) -> None:
     install(cleared)
-    cleared.admin.create("/api/v1/namespaces/meshctl/configmaps", {"metadata": {"name": "another"}})
-    done = meshctl(cleared, "uninstall")
-    assert done.stderr == "The namespace meshctl stays: it holds configmaps/another\n"
+    cleared.kubectl("apply", "-f", "-", text=CUSTOM)
+    try:
+        cleared.kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s")
+        made = [{**each, "metadata": {"name": "another", "namespace": "meshctl"}} for each in SOMETHING_ELSE.values()]
+        cleared.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(made))
+        for plural in SOMETHING_ELSE:
+            done = meshctl(cleared, "uninstall")
+            holds = done.stderr.removeprefix("The namespace meshctl stays: it holds ").strip().split(", ")
+            assert f"{plural}/another" in holds
+            assert "kind: Namespace" not in done.stdout
+            cleared.kubectl("--namespace", "meshctl", "delete", plural, "another")
+        done = meshctl(cleared, "uninstall")
+        assert (done.stderr, "kind: Namespace" in done.stdout) == ("", True)
+    finally:
+        cleared.kubectl("delete", "crd", "widgets.example.com")
     cleared.kubectl("delete", "--timeout=50s", "-f", "-", text=done.stdout)
-    assert left_over(cleared, "meshctl") == ["namespace/meshctl"]
+    assert left_over(cleared, "meshctl") == []
 
 
 def test_a_certificate_that_was_provided_stays(cleared: Cluster) -> None:

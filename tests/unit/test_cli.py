@@ -153,6 +153,21 @@ def test_completion_is_offered_for_the_shells_click_knows(shell: str) -> None:
     assert "_MESHCTL_COMPLETE" in script.output
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_command_prints_the_same_script(shell: str) -> None:
+    script = CliRunner().invoke(cli, [], prog_name="meshctl", env={"_MESHCTL_COMPLETE": f"{shell}_source"})
+    done = meshctl("completion", shell)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == script.output.strip()
+
+
+def test_bash_takes_the_completion_script() -> None:
+    script = f"source <({sys.executable} -m meshctl completion bash) && complete -p meshctl"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("meshctl\n")
+
+
 def test_completion_knows_commands_and_options() -> None:
     environment = {"_MESHCTL_COMPLETE": "bash_complete", "COMP_WORDS": "meshctl proxy --", "COMP_CWORD": "2"}
     done = meshctl(**environment)
@@ -169,3 +184,28 @@ def test_help_and_check_import_neither_the_data_plane_nor_the_demo() -> None:
         "assert not costly & set(sys.modules), costly & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program, "--help"], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("missing", ["aiohttp", "kubernetes_asyncio"])
+@pytest.mark.parametrize("command", [["check"], ["endpoints", "a:1"], ["metrics", "a"], ["version", "--cluster"]])
+def test_without_the_kubernetes_extra_a_command_says_which(tmp_path: Path, missing: str, command: list[str]) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.touch()
+    program = (
+        "import importlib.util, sys\n"
+        f"sys.modules[{missing!r}] = None\n"
+        "find = importlib.util.find_spec\n"
+        f"importlib.util.find_spec = lambda name, *rest: None if name.startswith({missing!r}) else find(name, *rest)\n"
+        "from meshctl.__main__ import cli\n"
+        "cli(sys.argv[1:])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command, "--kubeconfig", str(kubeconfig)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 2
+    assert missing in done.stderr
+    assert "pip install 'meshctl-proxy[kubernetes]'" in done.stderr

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 from grpclib.client import Channel, Stream
 from grpclib.config import Configuration
@@ -32,6 +32,9 @@ PING_ANSWER_S: Final = 10.0
 FIRST_WAIT_S: Final = 0.1
 LONGEST_WAIT_S: Final = 10.0
 SETTLE_S: Final = 0.002  # names that are called within this time go out in one request
+SETTLE_NAME_S: Final = 0.00001  # and somewhat later for each name, since a request has them all
+LONGEST_MESSAGE_BYTES: Final = 16 * 2**20  # some 25,000 endpoints of one name
+WINDOW_BYTES: Final = 2**20  # what a controller may have on its way to us: one response and more
 
 
 class ControllerDirectory:
@@ -92,6 +95,7 @@ class ControllerDirectory:
             ) as stream:
                 async with asyncio.timeout(CONNECT_S):
                     await stream.send_request()
+                _bound_messages(stream)
                 self.connected = True
                 conversation = _Conversation(stream, self._hello, self._wanted)
                 try:
@@ -175,7 +179,7 @@ class _Conversation:
         wanted = self._wanted
         while True:
             await wanted.changed.wait()
-            await asyncio.sleep(SETTLE_S)
+            await asyncio.sleep(SETTLE_S + SETTLE_NAME_S * len(wanted.names))
             wanted.changed.clear()
             # A name is answered when it is new: one that was given up and is wanted again has to be left out once.
             again = wanted.left & wanted.names.keys()
@@ -210,6 +214,19 @@ class _Conversation:
         raise ConnectionResetError("it ended the stream")
 
 
+def _bound_messages(stream: Stream[DiscoveryRequest, DiscoveryResponse]) -> None:
+    """Have reading raise when a message is announced that is too long: grpclib would gather up to 4 GiB of it."""
+    wire: Any = stream._stream  # there is no other way to its parts
+    receive = wire.recv_data
+
+    async def receive_bounded(size: int) -> bytes:
+        if size > LONGEST_MESSAGE_BYTES:
+            raise UnusableResponseError(f"it sends a message of {size} bytes")
+        return bytes(await receive(size))
+
+    wire.recv_data = receive_bounded
+
+
 def _configuration() -> Configuration:
     return Configuration(
         _keepalive_time=PING_EVERY_S,
@@ -217,4 +234,6 @@ def _configuration() -> Configuration:
         _keepalive_permit_without_calls=True,
         _http2_max_pings_without_data=0,
         _http2_min_sent_ping_interval_without_data=PING_EVERY_S / 2,
+        http2_connection_window_size=WINDOW_BYTES,
+        http2_stream_window_size=WINDOW_BYTES,
     )

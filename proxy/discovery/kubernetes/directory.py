@@ -82,6 +82,6 @@ class KubernetesDirectory:
         return None if target is None else Answer(tuple(each.address for each in target.members), target.protocol)
 
     def _say(self, name: str, answer: Answer | None) -> None:
-        if name not in self._said or self._said[name] != answer:
+        if name in self._subscriptions and (name not in self._said or self._said[name] != answer):
             self._said[name] = answer
             self._tell(name, answer)

@@ -139,6 +139,7 @@ async def running(
     directory: Path,
     pod: str = "meshctl-controller-0",
     now: Callable[[], datetime] = utc_now,
+    late_s: float = 0,
     **settings: Any,
 ) -> AsyncIterator[Controller]:
     """A controller on free ports, ready."""
@@ -151,7 +152,7 @@ async def running(
         "webhook": {"address": address, **settings.get("webhook", {})},
         "injection": {"image": "meshctl:test", **settings.get("injection", {})},
     }
-    controller = Controller(parse(json.dumps(config)), Identity(NAMESPACE, pod), late_s=0, now=now)
+    controller = Controller(parse(json.dumps(config)), Identity(NAMESPACE, pod), late_s=late_s, now=now)
     task = asyncio.create_task(controller.run())
     try:
         await until(lambda: task.done() or controller.ready()[0])

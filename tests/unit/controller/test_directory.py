@@ -13,7 +13,7 @@ import pytest
 
 from proxy.address import NamedAddress
 from proxy.config import DiscoveryConfig
-from proxy.discovery.controller.directory import ControllerDirectory
+from proxy.discovery.controller.directory import LONGEST_MESSAGE_BYTES, ControllerDirectory
 from proxy.discovery.controller.eds_pb2 import DiscoveryRequest, DiscoveryResponse
 from proxy.discovery.directory import Answer
 from tests.support.ports import free_port
@@ -249,3 +249,27 @@ async def test_a_controller_that_does_not_answer_is_left_for_another() -> None:
         streams = len(world.controller.requests)
         await asyncio.sleep(0.4)
         assert len(world.controller.requests) == streams
+
+
+async def test_many_names_are_said_seldom() -> None:
+    async with running() as world:
+        for number in range(5000):
+            world.directory.follow(f"host-{number}")
+        await world.until(lambda: len(world.controller.last.resource_names) == 5000)
+        loop = asyncio.get_running_loop()
+        began_s, before = loop.time(), len(world.controller.requests[-1])
+        for number in range(100):
+            world.directory.follow(f"other-{number}")
+            await asyncio.sleep(0.005)
+        await world.until(lambda: len(world.controller.last.resource_names) == 5100)
+        assert len(world.controller.requests[-1]) - before <= (loop.time() - began_s) / 0.05 + 1
+
+
+async def test_a_message_that_is_far_too_long_is_not_read() -> None:
+    async with running() as world:
+        world.directory.follow("voting:8080")
+        await world.until(lambda: world.controller.last.resource_names)
+        world.controller.to_say.put_nowait(DiscoveryResponse(nonce="x" * (LONGEST_MESSAGE_BYTES + 1)))
+        await world.until(lambda: len(world.controller.requests) == 2 and world.controller.last.resource_names)
+        world.controller.to_say.put_nowait(response(assignment()))
+        await world.until(lambda: world.told)

@@ -152,7 +152,7 @@ async def test_a_long_report_is_cut_to_what_an_event_takes(scene: Scene) -> None
         (pod(DEPLOYMENT), "web"),
         (pod(name="alone"), "alone"),
         (pod(), None),
-        (pod({**DEPLOYMENT, "uid": 5}), None),
+        (pod({**DEPLOYMENT, "uid": "../5"}), None),
         ({"metadata": {"ownerReferences": [{**DEPLOYMENT, "controller": False}], "name": "mine"}}, "mine"),
         ({"metadata": {"ownerReferences": 7, "name": ["x"]}}, None),
         ({"metadata": None}, None),

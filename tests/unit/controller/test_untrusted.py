@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from injector import webhook as webhook_module
+from injector.namespaces import FETCHES
 from injector.settings import INIT, SIDECAR
 from tests.support.kubernetes_server import KubernetesServer
 from tests.unit.controller.stage import EVENTS, calling, metric, patch_of, pod, review, running, stage
@@ -29,6 +30,19 @@ async def test_a_namespace_that_can_be_none_is_not_looked_up(
         status, text = await caller.post(json.dumps(review(pod(), name)))
         assert (status, text.startswith(b"a pod whose namespace is")) == (400, True)
         assert not [path for _, path, _ in server.requests if "/namespaces/" in path and "leases" not in path]
+
+
+@pytest.mark.asyncio
+async def test_namespaces_that_do_not_exist_are_no_flood_for_the_api_server(
+    server: KubernetesServer, tmp_path: Path
+) -> None:
+    async with stage(server, tmp_path) as caller:
+        server.silent = True
+        asked = [review(pod(), f"none-{number}") for number in range(FETCHES + 20)]
+        answers = await asyncio.gather(*map(caller.ask, asked))
+        assert all("could not be had" in answer["warnings"][0] for answer in answers)
+        fetched = [path for _, path, _ in server.requests if path.startswith("/api/v1/namespaces/none-")]
+        assert len(fetched) == FETCHES
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,7 @@ async def test_an_owner_that_can_be_none_is_not_told_of(
         await until(lambda: server.all(EVENTS))
         (event,) = server.all(EVENTS)
         assert event["involvedObject"] == {**OWNER, "namespace": "shop"}
-        assert await metric(controller, "meshctl_events_total", result="sent") == 1
+        await until(lambda: controller.registry.get_sample_value("meshctl_events_total", {"result": "sent"}) == 1)
 
 
 @pytest.mark.asyncio

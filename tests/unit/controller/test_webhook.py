@@ -275,6 +275,29 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     assert (status, text) == (408, b"the body did not come within 0.1 s\n")
 
 
+@pytest.mark.asyncio
+async def test_a_controller_that_is_told_to_stop_gives_its_connections_back(
+    server: KubernetesServer, tmp_path: Path
+) -> None:
+    async with running(server, tmp_path, late_s=30) as controller, calling(server, controller) as caller:
+
+        async def closes() -> bool:
+            body, headers = json.dumps(review(pod())), {"Content-Type": "application/json"}
+            options: dict[str, Any] = {"ssl": trust, "server_hostname": "meshctl-controller.meshctl.svc"}
+            async with session.post(caller.url, data=body, headers=headers, **options) as response:
+                assert patch_of((await response.json())["response"]), "it is still a good address for some"
+                return response.headers.get("Connection") == "close"
+
+        trust = trusting(server)
+        async with aiohttp.ClientSession() as session:
+            assert not await closes()
+            controller.shutdown()
+            await until(lambda: not controller.ready()[0])
+            async with asyncio.timeout(10):
+                while not await closes():
+                    pass
+
+
 # ---- TLS ----
 
 

@@ -88,6 +88,16 @@ async def test_a_nonce_of_an_earlier_stream_does_not_make_the_first_request_stal
             await web.close()
 
 
+async def test_what_a_sidecar_says_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with served(filled(service(), pods(1))) as it, sidecar(it, VOTING) as web:
+        web.answers = False
+        await web.read()
+        await web.want(VOTING, problem="no memory\n2026-01-01 00:00:00 ERROR a line of its own")
+        await it.reaches(1, "nacks_total")
+    (said,) = [record.getMessage() for record in caplog.records if "refused a response" in record.getMessage()]
+    assert said.isprintable()
+
+
 async def test_a_refused_response_is_counted_and_only_a_newer_state_is_sent() -> None:
     catalog = filled(service(), pods(1))
     async with served(catalog, limits=NO_PAUSE) as it, sidecar(it, VOTING) as web:

@@ -43,7 +43,7 @@ kube: ## Build the Kubernetes API server that tests/kube runs (once, with Go; a 
 	@scripts/kube
 
 kube-soak: build kube ## The demo on a cluster of network namespaces for longer, and how fast calls follow the API (root; minutes)
-	@MESHCTL_KUBE_ROUNDS=10 MESHCTL_KUBE_AWAY_S=60 MESHCTL_KUBE_CHANGES=100 $(BIN)/python -m pytest -s tests/kube/test_demo.py tests/kube/test_latency.py
+	@MESHCTL_KUBE_ROUNDS=10 MESHCTL_KUBE_AWAY_S=60 MESHCTL_KUBE_CHANGES=100 $(BIN)/python -m pytest -m kube -s tests/kube/test_demo.py tests/kube/test_latency.py tests/kube/test_sidecars.py
 
 format: build ## Format the Python code
 	@$(BIN)/ruff format .

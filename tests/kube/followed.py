@@ -15,6 +15,8 @@ from proxy.discovery.kubernetes.catalog import Catalog
 from proxy.discovery.kubernetes.source import keep
 from tests.support.waiting import wait_until
 
+CLOSING_S = 0.1
+
 
 class Followed:
     """What a resolver has said so far. Every update is checked against what it may be after those before."""
@@ -120,5 +122,7 @@ def _running(coroutine: Coroutine[Any, Any, None]) -> Iterator[None]:
 
 async def _ended(task: "asyncio.Task[None]") -> None:
     await asyncio.wait({task})
+    # aiohttp closes connections with TLS, but does not wait for their end; uvloop's loop cannot be closed before that.
+    await asyncio.sleep(CLOSING_S)
     if not task.cancelled() and (error := task.exception()) is not None:
         raise error

@@ -1,11 +1,15 @@
 """The cluster without containers: what its pods can rely on."""
 
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kube.api import Json
-from tests.kube.nodes import NodeCluster, is_ready
+from tests.kube.nodes import NodeCluster, is_ready, node_cluster
+from tests.kube.programs import Programs
+from tests.netns.namespace import PREFIX, run_here
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.kube
@@ -99,8 +103,15 @@ def test_a_service_leads_to_its_ready_pods(nodes: NodeCluster, space: str) -> No
     )  # fmt: skip
     nodes.kubectl("--namespace", space, "expose", "deployment", "web", "--port=80", "--target-port=8080")
     pods = nodes.wait_ready(space, 3, {"app": "web"})
-    asks = f"for _ in range(40): print(urllib.request.urlopen('http://web.{space}').read().decode())"
-    done = run(nodes, space, pod("asker", "import urllib.request", asks, restartPolicy="Never"))
+    ask = f"urllib.request.urlopen('http://web.{space}').read().decode()"
+    code = (
+        "import time, urllib.request",
+        "while True:",  # the node hears of ready pods a moment after the API server
+        f"  try: {ask}; break",
+        "  except OSError: time.sleep(0.1)",
+        f"for _ in range(40): print({ask})",
+    )
+    done = run(nodes, space, pod("asker", *code, restartPolicy="Never"))
     assert set(nodes.log(done, "main").split()) == {each["metadata"]["name"] for each in pods}
 
 
@@ -123,3 +134,18 @@ def test_a_container_that_ends_is_started_again(nodes: NodeCluster, space: str) 
 
     (status,) = wait_until(restarted, "restarts", 30)
     assert status["lastState"]["terminated"]["exitCode"] == 3
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_nothing_is_left_of_a_cluster_after_a_failure(kube_programs: Programs, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), node_cluster(tmp_path, kube_programs) as cluster:
+        cluster.admin.wait_for("/api/v1/namespaces/default/serviceaccounts/default")
+        lasting = pod("lasting", "import time; time.sleep(100)")
+        cluster.admin.create("/api/v1/namespaces/default/pods", lasting)
+        cluster.wait_ready("default", 1)
+        kubelet = cluster.kubelet
+        raise KeyboardInterrupt
+    assert kubelet.exit_status == -signal.SIGKILL
+    left = run_here(["ip", "netns", "list"])
+    assert f"{PREFIX}-{kubelet.pid}-" not in left
+    assert cluster.node.name not in left

@@ -3,7 +3,7 @@
 The families themselves are in `call_families`, `tcp_families`, `endpoint_families` and `proxy_families`: each lists
 some as rows over figures that are kept elsewhere. Nothing in them is touched per call, and nothing keeps a number.
 `docs/metrics.md` describes the same list, and a test compares them. They know nothing of how the rows are written
-(`exposition`) or of `prometheus_client` (`metrics`).
+(`exposition`).
 """
 
 from collections.abc import Callable, Iterable

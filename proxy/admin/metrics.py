@@ -1,29 +1,17 @@
-"""The metrics as a collector of `prometheus_client`.
+"""The metrics: all families of one scrape (see `family`), over figures that the data plane and the listeners keep.
 
-Offers the families (see `family`) twice: as the objects that any `prometheus_client` registry takes
-(`collect`), and as rows (`families`), from which `exposition` writes `/metrics`, because an object per
-sample costs too much at a thousand endpoints. Counts the one thing the data plane does not know,
-configuration reloads. It knows nothing of HTTP.
+Counts the one thing that neither knows, configuration reloads. It knows nothing of text or HTTP.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Literal
-
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-    Metric,
-)
-from prometheus_client.registry import Collector
 
 from proxy.admin.call_families import call_families
 from proxy.admin.endpoint_families import cluster_families, endpoint_families
 from proxy.admin.family import Family
+from proxy.admin.process_families import process_families
 from proxy.admin.proxy_families import discovery_families, downstream_families, intake_families
 from proxy.admin.source import Discovery, Intake, Plane
 from proxy.admin.tcp_families import tcp_families
@@ -38,7 +26,7 @@ class Build:
     python: str = ".".join(map(str, sys.version_info[:3]))
 
 
-class PlaneCollector(Collector):
+class PlaneCollector:
     """Reads the data plane and the listeners' intakes at each scrape.
 
     `intakes` are by the listener's name; more may come. `buckets_s` are the upper bounds of the data plane's
@@ -90,44 +78,10 @@ class PlaneCollector(Collector):
                 "The running version, and those of Python and libnghttp2.",
                 lambda: [(build, 1)],
             ),
+            *process_families(),
         ]
-
-    def collect(self) -> Iterator[Metric]:
-        """The same as objects of `prometheus_client`."""
-        for family in self.families():
-            if family.kind == "histogram":
-                yield _histogram(family, bucket_bounds(self.buckets_s))
-            elif family.kind == "info":
-                yield _info(family)
-            else:
-                yield _simple(family)
 
 
 def bucket_bounds(buckets_s: Sequence[float]) -> list[str]:
     """The values of the label `le`: "0.00025" and so on, "+Inf" last."""
     return [*map(repr, buckets_s), "+Inf"]
-
-
-def _histogram(family: Family, bounds: Sequence[str]) -> Metric:
-    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels, unit=family.unit)
-    for labels, value in family.rows():
-        assert not isinstance(value, (int, float))
-        buckets = list(zip(bounds, accumulate(map(float, value.counts)), strict=True))
-        metric.add_metric(labels, buckets, value.sum)
-    return metric
-
-
-def _info(family: Family) -> Metric:
-    metric = InfoMetricFamily(family.name, family.help, labels=())
-    for labels, _ in family.rows():
-        metric.add_metric((), dict(zip(family.labels, labels, strict=True)))
-    return metric
-
-
-def _simple(family: Family) -> Metric:
-    make = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-    metric = make(family.name, family.help, labels=family.labels, unit=family.unit)
-    for labels, value in family.rows():
-        assert isinstance(value, (int, float))
-        metric.add_metric(labels, value)
-    return metric

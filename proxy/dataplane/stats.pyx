@@ -1,6 +1,6 @@
 """What is counted per cluster, endpoint, authority and gRPC method. Plain C integers; no Python object per call.
 
-`prometheus_client` gets these numbers at scrape time from proxy/admin/metrics.py.
+proxy/admin/metrics.py reads these numbers at scrape time.
 """
 
 from libc.stdint cimport int64_t

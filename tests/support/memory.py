@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-SANITIZER_BYTES = 48 * 2**20 if os.environ.get("MESHCTL_ASAN") == "1" else 0
+SANITIZER_BYTES = 96 * 2**20 if os.environ.get("MESHCTL_ASAN") == "1" else 0
 
 
 def rss_bytes(pid: int) -> int:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from proxy.admin.exposition import Exposition
 from tests.unit.fake_plane import CallStats, Cluster, Endpoint, Plane, busy_intakes, busy_plane
+from tests.unit.objects import Objects
 from tests.unit.scrape import OPENMETRICS, PLAIN, collector_of, scraped, value
 
 
@@ -22,7 +23,7 @@ def own(families: Iterable[Metric]) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(("plane", "intakes"), [(Plane(), {}), (busy_plane(), busy_intakes())], ids=["empty", "busy"])
 def test_the_text_says_what_prometheus_client_would_say(plane, intakes, accept, parse):
     registry = CollectorRegistry()
-    registry.register(collector_of(plane, intakes))
+    registry.register(Objects(collector_of(plane, intakes)))
     encoder, _ = choose_encoder(accept)
     assert own(scraped(plane, accept, intakes).values()) == own(parse(encoder(registry).decode()))
 

@@ -7,6 +7,7 @@ pod comes as `MESHCTL_` variables (docs/configuration.md).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Final
 
 from injector.settings import INIT, PORTS, SIDECAR, VOLUME, Settings, listed
@@ -72,8 +73,11 @@ def run_volume() -> dict[str, Any]:
     return {"name": VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
 
 
-def sidecar(settings: Settings, grace_s: int) -> Container:
-    """The proxy. Native: an init container that goes on running, so that all containers after it find it ready."""
+def sidecar(settings: Settings, grace_s: int, probe_ports: Collection[int] = ()) -> Container:
+    """The proxy, which the kubelet asks about `probe_ports`.
+
+    Native: an init container that goes on running, so that all containers after it find it ready.
+    """
     return {
         "name": SIDECAR,
         "image": settings.image,
@@ -82,7 +86,7 @@ def sidecar(settings: Settings, grace_s: int) -> Container:
         # Not `meshctl proxy`: without the command line's imports it needs 1.5 MB less, in every pod.
         "command": ["python3", "-m", "proxy"],
         "args": ["--config", SIDECAR_CONFIG],
-        "env": [*_variables(settings, grace_s), *map(_from_pod, _ABOUT_THE_POD.items())],
+        "env": [*_variables(settings, grace_s, probe_ports), *map(_from_pod, _ABOUT_THE_POD.items())],
         "ports": [{"name": ADMIN_PORT_NAME, "containerPort": PORTS.admin_port, "protocol": "TCP"}],
         "securityContext": {
             "runAsUser": PORTS.proxy_uid,
@@ -107,10 +111,11 @@ def sidecar(settings: Settings, grace_s: int) -> Container:
     }
 
 
-def _variables(settings: Settings, grace_s: int) -> list[dict[str, Any]]:
+def _variables(settings: Settings, grace_s: int, probe_ports: Collection[int]) -> list[dict[str, Any]]:
     values = {
         # On all addresses of either family, as the kubelet and Prometheus ask from outside the pod.
         "MESHCTL_ADMIN_ADDRESS": f"[::]:{PORTS.admin_port}",
+        "MESHCTL_ADMIN_PROBE_PORTS": ",".join(map(str, sorted(probe_ports))),
         "MESHCTL_SHUTDOWN_GRACE_S": str(grace_s),
         "MESHCTL_LOG_LEVEL": settings.log_level,
         "MESHCTL_ACCESS_LOG_PATH": "-" if settings.access_log else "",

@@ -1,12 +1,12 @@
 """Injection and its undoing, as pure functions: a pod (or pod template) and settings in, a JSON Patch and a report out.
 
-`injection` adds an init container, the sidecar, a volume and two annotations, and touches nothing else. `removal` finds
-them by their names and takes them out; what injection had to create for them (`metadata/annotations`, say) is noted in
-an annotation, so that it goes too.
+`injection` adds an init container, the sidecar, a volume and annotations, has `tcpSocket` probes ask the sidecar
+(`injector.probes`), and touches nothing else. `removal` finds what was added by its name and takes it out; what
+injection had to create for it (`metadata/annotations`, say) is noted in an annotation, so that it goes too.
 
-Patches are RFC 6902, and every index in them means the same before the patch and at its turn: what is added to a list
-comes first or last ("-"), what is removed goes from the last to the first. So a patch can also be laid over the text
-of a manifest. Must not know where pods come from or who applies the patch.
+Patches are RFC 6902, and every index in them means the same before the patch and at its turn: probes come before all
+else, what is added to a list comes first or last ("-"), what is removed goes from the last to the first. So a patch
+can also be laid over the text of a manifest. Must not know where pods come from or who applies the patch.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from typing import Any, Final
 
 from injector.annotations import AnnotationsError, is_wanted, settings_of, unknown
 from injector.containers import init_container, run_volume, sidecar
+from injector.pointer import pointer
+from injector.probes import Probe, record, redirected, restoring, rewriting
 from injector.report import Operation, Outcome, Reason, Report, left
-from injector.settings import CREATED, INIT, INJECTED, PORTS, SIDECAR, VOLUME, Settings
+from injector.settings import CREATED, INIT, INJECTED, PORTS, PROBES, SIDECAR, VOLUME, Settings
 
 TERMINATION_S: Final = 30  # what Kubernetes gives a pod that names no period
 MARGIN_S: Final = 5  # the sidecar ends this much before the kubelet kills it
@@ -70,7 +72,7 @@ def removal(pod: Pod) -> Outcome:
 
 def rebased(patch: Sequence[Operation], path: Sequence[str | int]) -> tuple[Operation, ...]:
     """The same patch for the object that holds the pod at `path`."""
-    return tuple({**operation, "path": _pointer(*path) + operation["path"]} for operation in patch)
+    return tuple({**operation, "path": pointer(*path) + operation["path"]} for operation in patch)
 
 
 def _malformed(pod: Pod) -> Iterator[str]:
@@ -137,7 +139,10 @@ def _grace_s(spec: Mapping[str, Any], settings: Settings) -> int:
 
 
 def _additions(pod: Pod, settings: Settings, grace_s: int) -> Iterator[Operation]:
-    spec, proxy, init = pod["spec"], sidecar(settings, grace_s), init_container(settings)
+    spec = pod["spec"]
+    probes = redirected(spec, settings)
+    proxy, init = sidecar(settings, grace_s, {probe.port for probe in probes}), init_container(settings)
+    yield from rewriting(probes)
     if settings.native_sidecar:
         # In front: the pod's own init containers find the network, through the proxy.
         yield from _added(spec, "initContainers", [init, proxy])
@@ -146,7 +151,7 @@ def _additions(pod: Pod, settings: Settings, grace_s: int) -> Iterator[Operation
         yield from _added(spec, "initContainers", [init], last=True)
         yield from _added(spec, "containers", [proxy])
     yield from _added(spec, "volumes", [run_volume()])
-    yield from _marks(pod, settings)
+    yield from _marks(pod, settings, probes)
 
 
 def _added(spec: Mapping[str, Any], name: str, items: list[Any], *, last: bool = False) -> Iterator[Operation]:
@@ -158,7 +163,7 @@ def _added(spec: Mapping[str, Any], name: str, items: list[Any], *, last: bool =
         yield from (_add(("spec", name, 0), item) for item in reversed(items))
 
 
-def _marks(pod: Pod, settings: Settings) -> Iterator[Operation]:
+def _marks(pod: Pod, settings: Settings, probes: Sequence[Probe]) -> Iterator[Operation]:
     metadata, spec = pod.get("metadata"), pod["spec"]
     absent = {
         "metadata": metadata is None,
@@ -169,6 +174,8 @@ def _marks(pod: Pod, settings: Settings) -> Iterator[Operation]:
     marks = {INJECTED: "native" if settings.native_sidecar else "container"}
     if created := " ".join(path for path, is_absent in absent.items() if is_absent):
         marks[CREATED] = created
+    if probes:
+        marks[PROBES] = record(probes)
     if metadata is None:
         yield _add(("metadata",), {"annotations": marks})
     elif not metadata.get("annotations"):
@@ -178,12 +185,13 @@ def _marks(pod: Pod, settings: Settings) -> Iterator[Operation]:
 
 
 def _removals(pod: Pod, created: Sequence[str]) -> Iterator[Operation]:
+    annotations = _annotations(pod)
+    yield from restoring(pod["spec"], annotations.get(PROBES))
     for name in LISTS:
         held = pod["spec"].get(name) or []
         own = [index for index, each in enumerate(held) if each.get("name") in OWN_NAMES]
         yield from _taken(("spec", name), own, len(held), created, empty=[])
-    annotations = _annotations(pod)
-    marks = [name for name in (CREATED, INJECTED) if name in annotations]
+    marks = [name for name in (CREATED, INJECTED, PROBES) if name in annotations]
     whole = "metadata" in created and len(pod["metadata"]) == 1 and len(marks) == len(annotations)
     if whole:
         yield {"op": "remove", "path": "/metadata"}
@@ -197,17 +205,12 @@ def _taken(
     """Removes `own` of the `held` members at `path`; with the last of them what was created for them."""
     if own and len(own) == held:
         if "/".join(path) in created:
-            yield {"op": "remove", "path": _pointer(*path)}
+            yield {"op": "remove", "path": pointer(*path)}
         else:
-            yield {"op": "replace", "path": _pointer(*path), "value": empty}
+            yield {"op": "replace", "path": pointer(*path), "value": empty}
         return
-    yield from ({"op": "remove", "path": _pointer(*path, name)} for name in reversed(own))
+    yield from ({"op": "remove", "path": pointer(*path, name)} for name in reversed(own))
 
 
 def _add(path: Sequence[str | int], value: Any) -> Operation:
-    return {"op": "add", "path": _pointer(*path), "value": value}
-
-
-def _pointer(*path: str | int) -> str:
-    """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(word).replace("~", "~0").replace("/", "~1") for word in path)
+    return {"op": "add", "path": pointer(*path), "value": value}

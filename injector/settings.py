@@ -23,6 +23,7 @@ CONTROLLER: Final = "meshctl-controller.meshctl.svc:8086"
 INJECT: Final = "meshctl.io/inject"
 INJECTED: Final = "meshctl.io/injected"
 CREATED: Final = "meshctl.io/created"
+PROBES: Final = "meshctl.io/probes"
 CONFIG_PREFIX: Final = "config.meshctl.io/"
 
 

@@ -2,16 +2,18 @@
 
 Works on lines, by the positions that the parser gives its nodes: what is added comes directly below the key of the
 mapping or list it goes into (a list's last item, below the last line of that list), what is removed goes with its
-lines. That needs block style at the places that change. Where it is not so, `NotBlockStyleError` is raised, and the
-document has to be written anew (`meshctl.manifests`), which is also the one to check the result.
+lines. A member of a mapping that is removed just before another one is added to it leaves it its place. That needs
+block style at the places that change. Where it is not so, `NotBlockStyleError` is raised, and the document has to be
+written anew (`meshctl.manifests`), which is also the one to check the result.
 
 Expects patches as `injector.patch` makes them: each index is that of the unpatched document.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +23,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from injector.report import Operation
 
 UNBROKEN: Final = 10**6  # a width at which no line is folded
+
+_COMMENT: Final = re.compile(r"[ \t]+#[^\r\n]*").search
 
 
 class NotBlockStyleError(Exception):
@@ -51,15 +55,48 @@ def spliced(text: str, root: Node, patch: Sequence[Operation]) -> str:
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
     ending = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
-    edits = [_edit(root, operation, lines) for operation in patch]
+    edits = _edits(root, patch, lines)
     # From the bottom up, so that lines above keep their numbers.
     for edit in sorted(edits, key=lambda edit: -edit.line):
         lines[edit.line : edit.line + edit.count] = edit.text.replace("\n", ending).splitlines(keepends=True)
     return "".join(lines)
 
 
+def _edits(root: Node, patch: Sequence[Operation], lines: Sequence[str]) -> list[Edit]:
+    """One for each operation, but one for a member that is removed and the one that is then added beside it."""
+    edits: list[Edit] = []
+    waiting = list(reversed(patch))
+    while waiting:
+        operation = waiting.pop()
+        if waiting and operation["op"] == "remove" and waiting[-1]["op"] == "add":
+            edit = _exchange(root, operation, waiting.pop(), lines)
+            if edit not in edits:  # an alias stands for what has been changed already
+                edits.append(edit)
+        else:
+            edits.append(_edit(root, operation, lines))
+    return edits
+
+
+def _exchange(root: Node, removed: Operation, added: Operation, lines: Sequence[str]) -> Edit:
+    """The new member, a mapping, in the lines of the old one, in its style and with the comments at its ends."""
+    (*way, old), (*new_way, new) = _words(removed), _words(added)
+    node = root
+    for word in way:
+        node = node.value[int(word)] if isinstance(node, SequenceNode) else _member(node, word)[1]
+    key, value = _member(node, old)
+    first, last, column = key.start_mark.line, _last_line(value), key.start_mark.column
+    if not isinstance(value, MappingNode) or way != new_way or last < first or lines[first][:column].strip():
+        raise NotBlockStyleError
+    if value.flow_style:
+        begin, text = " ", _dumped(added["value"], flow=True)
+    else:
+        begin = _comment(lines[first]) + "\n"
+        text = _indented(added["value"], value.start_mark.column)
+    return Edit(first, f"{' ' * column}{new}:{begin}{text.rstrip()}{_comment(lines[last])}\n", last - first + 1)
+
+
 def _edit(root: Node, operation: Operation, lines: Sequence[str]) -> Edit:
-    *way, name = (word.replace("~1", "/").replace("~0", "~") for word in operation["path"].split("/")[1:])
+    *way, name = _words(operation)
     place = _place(root, way, lines)
     match operation["op"]:
         case "add" if isinstance(place.node, MappingNode):
@@ -108,6 +145,10 @@ def _place(root: Node, way: Sequence[str], lines: Sequence[str]) -> Place:
     return Place(node, first, column)
 
 
+def _words(operation: Operation) -> Iterator[str]:
+    return (word.replace("~1", "/").replace("~0", "~") for word in operation["path"].split("/")[1:])
+
+
 def _member(node: Node, name: str) -> tuple[ScalarNode, Node]:
     if isinstance(node, MappingNode) and not node.flow_style:
         for key, value in node.value:
@@ -133,5 +174,14 @@ def _last_line(node: Node) -> int:
 
 
 def _indented(value: Any, column: int) -> str:
-    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=UNBROKEN)
-    return textwrap.indent(text, " " * column)
+    return textwrap.indent(_dumped(value), " " * column)
+
+
+def _dumped(value: Any, *, flow: bool = False) -> str:
+    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=UNBROKEN, default_flow_style=flow))
+
+
+def _comment(line: str) -> str:
+    """The comment at the end of a line, with the space before it."""
+    found = _COMMENT(line)
+    return found[0] if found else ""

@@ -80,7 +80,7 @@ class Proxy:
         self._listeners: dict[str, Listener] = {}
         self._intakes: dict[str, Intake] = {}
         self._collector = PlaneCollector(self, self._intakes, BUCKETS_S, _build(), self._demand)
-        self._admin = AdminServer(self, Exposition(self._collector))
+        self._admin = AdminServer(self, Exposition(self._collector), probe_ports=config.admin.probe_ports)
         self._access_log: AccessLog | None = None
         self._stopping = asyncio.Event()
         self._draining = Drain(self.plane, self._gate)

@@ -73,6 +73,7 @@ class AdminConfig:
     """Where metrics, health and the other admin pages are served."""
 
     address: SocketAddress = key(address(), default=SocketAddress("127.0.0.1", 4191), render=str)
+    probe_ports: tuple[int, ...] = key(items(integer(1, 65_535)), default=())
 
 
 @record

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 OPAQUE_PORTS: Final = "listeners[].opaque_ports"
+PROBE_PORTS: Final = "admin.probe_ports"
 
 _TEXTS: Final = (
     "admin.address",
@@ -34,9 +35,10 @@ _NUMBERS: Final = (
     "limits.header_timeout_s",
     "limits.detect_timeout_s",
 )
+_LISTS: Final = (OPAQUE_PORTS, PROBE_PORTS)
 
 VARIABLES: Final = {
-    "MESHCTL_" + path.upper().replace("[]", "").replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS, OPAQUE_PORTS)
+    "MESHCTL_" + path.upper().replace("[]", "").replace(".", "_"): path for path in (*_TEXTS, *_NUMBERS, *_LISTS)
 }
 """Environment variable -> path of the key it overrides."""
 
@@ -90,7 +92,7 @@ def _with(tree: object, path: list[str], value: object) -> object:
 
 
 def _value(path: str, text: str) -> str | int | float | list[str | int | float]:
-    if path == OPAQUE_PORTS:
+    if path in _LISTS:
         return [_number(item.strip()) for item in text.split(",")]
     return _number(text) if path in _NUMBERS else text
 

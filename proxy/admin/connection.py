@@ -8,7 +8,7 @@ request.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -58,7 +58,7 @@ class Connection:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        answer: Callable[[Request], Response],
+        answer: Callable[[Request], Awaitable[Response]],
         timeouts: Timeouts,
     ) -> None:
         self.idle = True
@@ -131,12 +131,12 @@ class Connection:
         except TimeoutError:
             refused = refusal(HTTPStatus.REQUEST_TIMEOUT, "the request took too long")
         else:
-            return request, *self._reply(request)
+            return request, *(await self._reply(request))
         return None, refused, encode(refused.text, None)
 
-    def _reply(self, request: Request) -> tuple[Response, Body]:
+    async def _reply(self, request: Request) -> tuple[Response, Body]:
         try:
-            response = self._answer(request)
+            response = await self._answer(request)
             return response, encode(response.text, request)
         except Exception:
             log.exception("the admin server cannot answer %s %s", request.method, request.path)

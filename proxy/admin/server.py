@@ -9,7 +9,8 @@ reaches it, and what stops the proxy it takes from loopback alone.
 import asyncio
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -17,6 +18,7 @@ from proxy.address import SocketAddress
 from proxy.admin.connection import Connection, Response, Timeouts, refusal
 from proxy.admin.exposition import Exposition
 from proxy.admin.http1 import MAX_LINE_BYTES, Request
+from proxy.admin.probe import probe
 from proxy.admin.source import AdminSource, Cluster, Endpoint
 from proxy.bound import bound
 
@@ -24,6 +26,7 @@ MAX_CONNECTIONS = 64
 MAX_REFUSALS = 64
 STOP_GRACE_S = 1.0
 JSON = "application/json"
+PROBE = "/probe/tcp/"
 
 PATHS = {
     "/metrics": ("GET", "metrics for Prometheus"),
@@ -31,6 +34,7 @@ PATHS = {
     "/ready": ("GET", "200 when calls are welcome, else 503 and the reason"),
     "/endpoints": ("GET", "clusters and their endpoints as the balancers see them now, JSON"),
     "/config": ("GET", "the configuration in force, JSON"),
+    f"{PROBE}PORT": ("GET", "200 when the pod accepts connections to that port, else 503 and the reason"),
     "/shutdown": ("POST", "drain and exit, as SIGTERM does; only from loopback"),
 }
 
@@ -38,7 +42,13 @@ PATHS = {
 class AdminServer:
     """Answers on one address from `start` to `stop`. Both are called once."""
 
-    def __init__(self, source: AdminSource, exposition: Exposition, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        source: AdminSource,
+        exposition: Exposition,
+        timeouts: Timeouts | None = None,
+        probe_ports: Collection[int] = (),
+    ) -> None:
         self._source = source
         self._exposition = exposition
         self._timeouts = timeouts or Timeouts()
@@ -53,6 +63,7 @@ class AdminServer:
             "/config": lambda _: _json(dict(source.config())),
             "/shutdown": self._shutdown,
         }
+        self._probes = {f"{PROBE}{port}": port for port in probe_ports}
 
     @property
     def address(self) -> str:
@@ -83,7 +94,8 @@ class AdminServer:
         await self._server.wait_closed()
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answer = self._answer if is_local(writer.get_extra_info("peername")) else self._answer_from_afar
+        own_host = (writer.get_extra_info("sockname") or ("",))[0].removeprefix("::ffff:")
+        answer = partial(self._answer, own_host, is_local(writer.get_extra_info("peername")))
         connection = Connection(reader, writer, answer, self._timeouts)
         if len(self._connections) < MAX_CONNECTIONS:
             serving = connection.serve()
@@ -96,20 +108,19 @@ class AdminServer:
         self._connections[task] = connection
         task.add_done_callback(self._connections.pop)
 
-    def _answer_from_afar(self, request: Request) -> Response:
-        if request.path == "/shutdown":
-            return refusal(HTTPStatus.FORBIDDEN, "over loopback only")
-        return self._answer(request)
-
-    def _answer(self, request: Request) -> Response:
+    async def _answer(self, own_host: str, local: bool, request: Request) -> Response:
+        """`own_host` is the address at which the client found this server, `local` whether it came over loopback."""
         answer = self._answers.get(request.path)
-        if answer is None:
+        port = self._probes.get(request.path, 0)
+        if answer is None and not port:
             return refusal(HTTPStatus.NOT_FOUND, "not found")
         method = PATHS.get(request.path, ("GET", ""))[0]
         allowed = ("GET", "HEAD") if method == "GET" else (method,)
         if request.method not in allowed:
             return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method not allowed", ("Allow", ", ".join(allowed)))
-        return answer(request)
+        if request.path == "/shutdown" and not local:
+            return refusal(HTTPStatus.FORBIDDEN, "over loopback only")
+        return answer(request) if answer else await probe(own_host, port)
 
     def _metrics(self, request: Request) -> Response:
         scrape = self._exposition.scrape(request.fields.get("accept", ""))
@@ -140,7 +151,7 @@ def is_local(peer: tuple[Any, ...] | None) -> bool:
 
 
 def _listing() -> Iterable[str]:
-    return (f"{method:<5}{path:<11} {what}\n" for path, (method, what) in PATHS.items())
+    return (f"{method:<5}{path:<15} {what}\n" for path, (method, what) in PATHS.items())
 
 
 def _json(value: Any) -> Response:

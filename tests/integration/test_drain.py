@@ -69,6 +69,19 @@ def test_no_response_over_http1_is_cut(paced: PacedServer, tmp_path: Path) -> No
         assert proxy.wait(timeout_s=LATE_ARRIVALS_S + 3) == 0
 
 
+def test_while_it_drains_it_says_how_the_application_is(paced: PacedServer, tmp_path: Path) -> None:
+    port = paced.address.rpartition(":")[2]
+    config = http1_config(paced.address, shutdown_grace_s=15)
+    with contextlib.ExitStack() as running:
+        proxy = running.enter_context(start_proxy(config, tmp_path, env={"MESHCTL_ADMIN_PROBE_PORTS": port}))
+        connection = running.enter_context(connect(proxy))
+        response = running.enter_context(ThreadPoolExecutor(1)).submit(get, connection, "/20/0.1")
+        paced.wait_for_requests(1)
+        terminate(proxy)
+        assert proxy.get(f"/probe/tcp/{port}") == (200, f"port {port} accepts connections\n")
+        assert response.result()[:2] == (200, 20 * len(PIECE))
+
+
 def test_no_stream_over_http2_is_cut(tmp_path: Path) -> None:
     with echo_servers("a") as servers:
         config = echo_config(servers[0].address, shutdown_grace_s=15)

@@ -17,6 +17,7 @@ PODS = f"/api/v1/namespaces/{SPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{SPACE}/jobs"
 ASK = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:4191/ready').status)"
 MOST_BYTES = 44 * 10**6 + SANITIZER_BYTES  # measured: 40 MB
+LATE_S = 3  # of an application that needs time until it listens
 SHUT_DOWN = "urllib.request.urlopen('http://127.0.0.1:4191/shutdown', data=b'')"
 
 
@@ -55,6 +56,34 @@ def test_an_ordinary_sidecar_is_ready_first_and_ends_when_the_application_says_s
     assert "meshctl-proxy" in {each["name"] for each in pod["spec"]["containers"]}
     assert space.log(pod, "main").split() == ["200"]
     assert pod["status"]["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("native", ["enabled", "disabled"])
+def test_a_pod_whose_probe_connects_is_ready_when_its_application_listens(space: NodeCluster, native: str) -> None:
+    code = (
+        "import socket, time",
+        f"time.sleep({LATE_S})",
+        "print('listens', flush=True)",
+        "server = socket.create_server(('', 8080), backlog=100)",
+        "while True: server.accept()[0].close()",
+    )
+    container = {
+        "name": "main",
+        "image": "meshctl-demo",
+        "args": ["-c", "\n".join(code)],
+        "ports": [{"name": "late", "containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": "late"}, "periodSeconds": 1},
+    }
+    labels = {"app": f"late-{native}"}
+    annotations = {"config.meshctl.io/native-sidecar": native}
+    metadata = {"name": f"late-{native}", "labels": labels, "annotations": annotations}
+    space.admin.create(PODS, {"metadata": metadata, "spec": {"containers": [container]}})
+    (pod,) = space.wait_ready(SPACE, 1, labels)
+    assert space.log(pod, "main").split() == ["listens"], "it was ready before its application listened"
+    (main,) = [each for each in pod["spec"]["containers"] if each["name"] == "main"]
+    assert main["readinessProbe"]["httpGet"]["path"] == "/probe/tcp/8080"
+    status, _ = space.admin.text("GET", f"{PODS}/late-{native}:{ADMIN_PORT}/proxy/probe/tcp/22")
+    assert status == 404
 
 
 def test_a_sidecar_that_asks_the_controller_needs_little_memory(space: NodeCluster) -> None:

@@ -35,9 +35,11 @@ _env = st.lists(
     ),
     max_size=3,
 )
-_probe = _some(
-    {"httpGet": _some({"port": st.integers(1, 65_535)}, path=values)}, periodSeconds=st.integers(1, 60)
-) | _some({"exec": _some({"command": st.lists(values, max_size=2)})})
+_probe = st.one_of(
+    _some({"httpGet": _some({"port": st.integers(1, 65_535)}, path=values)}, periodSeconds=st.integers(1, 60)),
+    _some({"tcpSocket": _some({"port": st.integers(1, 65_535) | words}, host=words)}, periodSeconds=st.integers(1, 60)),
+    _some({"exec": _some({"command": st.lists(values, max_size=2)})}),
+)
 _security = _some(
     runAsUser=uids,
     privileged=st.booleans(),

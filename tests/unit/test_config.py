@@ -244,6 +244,7 @@ def test_a_file_that_is_no_yaml_mapping(content: str, expected: str) -> None:
 def test_the_environment_overrides_single_values() -> None:
     environment = {
         "MESHCTL_ADMIN_ADDRESS": "0.0.0.0:9990",
+        "MESHCTL_ADMIN_PROBE_PORTS": "8080, 9090",
         "MESHCTL_ACCESS_LOG_PATH": "/var/log/access.json",
         "MESHCTL_KUBERNETES_ZONE": "eu-1a",
         "MESHCTL_DISCOVERY_MODE": "controller",
@@ -263,6 +264,7 @@ def test_the_environment_overrides_single_values() -> None:
     for content in (SMALL, LARGE):
         config = parse(content, environment)
         assert str(config.admin.address) == "0.0.0.0:9990"
+        assert config.admin.probe_ports == (8080, 9090)
         assert config.access_log is not None
         assert config.access_log.path == "/var/log/access.json"
         assert config.shutdown_grace_s == 2.5
@@ -297,6 +299,12 @@ def test_a_wrong_opaque_port_of_the_environment_is_named_beside_its_variable() -
     (error,) = errors_of(content, {"MESHCTL_LISTENERS_OPAQUE_PORTS": "25,smtp"})
     assert error.startswith("listeners[0].opaque_ports[1]: must be a port from 1 to 65535")
     assert error.endswith("(from MESHCTL_LISTENERS_OPAQUE_PORTS)")
+
+
+def test_a_wrong_probe_port_of_the_environment_is_named_beside_its_variable() -> None:
+    errors = errors_of(SMALL, {"MESHCTL_ADMIN_PROBE_PORTS": "80,70000,http"})
+    assert [error.partition(":")[0] for error in errors] == ["admin.probe_ports[1]", "admin.probe_ports[2]"]
+    assert all(error.endswith("(from MESHCTL_ADMIN_PROBE_PORTS)") for error in errors)
 
 
 def test_empty_and_unknown_variables_change_nothing() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import http.client
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,16 +54,16 @@ class Answer:
         return self.body.decode()
 
 
-def admin_server(source: Source, timeouts: Timeouts | None = None) -> AdminServer:
+def admin_server(source: Source, timeouts: Timeouts | None = None, probe_ports: Collection[int] = ()) -> AdminServer:
     collector = PlaneCollector(source.plane, busy_intakes(), BUCKETS_S, Build("1", "1"))
-    return AdminServer(source, Exposition(collector), timeouts)
+    return AdminServer(source, Exposition(collector), timeouts, probe_ports)
 
 
 @contextlib.asynccontextmanager
 async def serving(
-    source: Source, timeouts: Timeouts | None = None, host: str = "127.0.0.1"
+    source: Source, timeouts: Timeouts | None = None, host: str = "127.0.0.1", probe_ports: Collection[int] = ()
 ) -> AsyncIterator[AdminServer]:
-    server = admin_server(source, timeouts)
+    server = admin_server(source, timeouts, probe_ports)
     await server.start(host, 0)
     try:
         yield server

@@ -20,7 +20,7 @@ def described(first_column: str) -> list[str]:
 
 
 def test_pages():
-    pages = re.findall(r"^\| `(/\w+)` \| (GET|POST) \| (.*?)(?:, see .*)? \|$", DOCUMENT, re.MULTILINE)
+    pages = re.findall(r"^\| `(/[\w/]+)` \| (GET|POST) \| (.*?)(?:, see .*)? \|$", DOCUMENT, re.MULTILINE)
     assert {path: (method, answer) for path, method, answer in pages} == PATHS
 
 

@@ -36,18 +36,21 @@ def test_ready_says_why_not(run):
 
 def test_root_lists_every_path(run):
     async def scenario():
-        async with serving(Source()) as server:
-            listed = [line.split()[:2] for line in (await ask(server, "/")).text.splitlines()]
-            for method, path in listed:
-                assert (await ask(server, path, method)).status == 200
-            assert {path for _, path in listed} == {
-                "/metrics",
-                "/live",
-                "/ready",
-                "/endpoints",
-                "/config",
-                "/shutdown",
-            }
+        with socket.create_server(("127.0.0.1", 0)) as application:
+            port = application.getsockname()[1]
+            async with serving(Source(), probe_ports=(port,)) as server:
+                listed = [line.split()[:2] for line in (await ask(server, "/")).text.splitlines()]
+                for method, path in listed:
+                    assert (await ask(server, path.replace("PORT", str(port)), method)).status == 200
+        assert {path for _, path in listed} == {
+            "/metrics",
+            "/live",
+            "/ready",
+            "/endpoints",
+            "/config",
+            "/probe/tcp/PORT",
+            "/shutdown",
+        }
 
     run(scenario())
 

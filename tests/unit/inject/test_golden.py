@@ -19,7 +19,7 @@ from tests.unit.inject.conftest import GOLDEN, IMAGE
 GIVEN = sorted((GOLDEN / "given").iterdir())
 FORMS = {"native": "--native-sidecar", "container": "--no-native-sidecar"}
 VERSIONS = ("1.29.0", "1.33.0")
-BYTE_FOR_BYTE = {"annotated.yaml", "comments.yaml", "kinds.yaml", "list.yaml", "pod.json"}
+BYTE_FOR_BYTE = {"annotated.yaml", "comments.yaml", "kinds.yaml", "list.yaml", "pod.json", "probes.yaml"}
 
 
 def meshctl(*arguments: str, stdin: str | None = None) -> Result:

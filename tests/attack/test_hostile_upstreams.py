@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from tests.attack import frames
-from tests.attack.hostile import Connection, HostileServer
+from tests.attack.hostile import FOREVER_S, Connection, HostileServer
 from tests.attack.peer import Attacker
 from tests.attack.scene import Scene, scene
 from tests.support.echo import CHANNEL_OPTIONS, EchoServer
@@ -141,7 +141,7 @@ def no_streams(connection: Connection) -> None:
 
 def no_window(connection: Connection) -> None:
     connection.greet((frames.INITIAL_WINDOW_SIZE, 0))
-    connection.wait_until_closed()
+    connection.wait_until_closed(FOREVER_S)
 
 
 def refusal_of_all(connection: Connection) -> None:

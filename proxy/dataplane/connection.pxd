@@ -16,7 +16,7 @@ cdef class Connection(Flushable):
     cdef void receive(self, const uint8_t *data, size_t n) noexcept
     cdef bint peer_ended(self) noexcept
     cdef int lost(self) except -1
-    cpdef int retire(self) except -1
+    cpdef int evict(self) except -1
     cdef void touch(self) noexcept
     cdef bint is_open(self) noexcept
     cdef void write(self, const char *data, size_t n) noexcept

@@ -99,8 +99,8 @@ cdef class Connection(Flushable):
         """The connection has ended: tell whoever used it."""
         return 0
 
-    cpdef int retire(self) except -1:
-        """Take no new calls; close when those that run have ended."""
+    cpdef int evict(self) except -1:
+        """Its endpoint is removed: take no new calls; those that run have a grace period."""
         return 0
 
     # ---- what they use ----

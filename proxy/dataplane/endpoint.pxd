@@ -31,7 +31,7 @@ cdef class Endpoint:
     cdef readonly bint ready            # takes new calls: stands in the balancer's tables
     cdef readonly list sessions         # HTTP/2 connections that take new calls
     cdef list idle                      # HTTP/1.x connections that wait for a request, the last used last
-    cdef set running                    # HTTP/1.x and TCP connections: all of them
+    cdef set running                    # all other connections: HTTP/1.x, TCP, HTTP/2 that finish their last calls
     cdef readonly int connections       # established, those that take no new calls among them
     cdef readonly int target            # connections wanted
     cdef public int connecting          # dials under way

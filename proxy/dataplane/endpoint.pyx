@@ -132,7 +132,7 @@ cdef class Endpoint:
         self.connections += 1
         self.last_error = None
         if self.removed:
-            session.retire()
+            session.evict()
             return
         self.sessions.append(session)
         if not self.ready:
@@ -145,6 +145,7 @@ cdef class Endpoint:
         """It takes no new calls (GOAWAY, stream ids used up); a replacement is dialled at once."""
         if session in self.sessions:
             self.sessions.remove(session)
+            self.running.add(session)
             if not self.sessions:
                 self.not_ready()
             if not self.removed:
@@ -155,6 +156,7 @@ cdef class Endpoint:
     cdef void session_closed(self, Session session) noexcept:
         self.connections -= 1
         self.session_retired(session)
+        self.running.discard(session)
 
     # ---- HTTP/1.x and TCP connections ----
 
@@ -205,7 +207,7 @@ cdef class Endpoint:
         if self.cluster.lazy:
             self.ready = False
         for connection in [*self.sessions, *self.running]:
-            connection.retire()
+            connection.evict()
 
     cdef CallStats stats_of(self, Labels labels):
         return stats_for(self.stats, labels, self.cluster, self.address, self.pod)

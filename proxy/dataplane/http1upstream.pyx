@@ -152,7 +152,7 @@ cdef class Http1Upstream(Http1Connection):
         if call is not None and call.down is not None:
             call.down.read_on()
 
-    cpdef int retire(self) except -1:
+    cpdef int evict(self) except -1:
         self.retired = True
         if self.call is None:
             self.finish("the endpoint is removed")

@@ -41,8 +41,10 @@ cdef class Session(Connection):
     cdef FrameMeter frames
     cdef readonly long capacity         # calls it can carry at a time
     cdef readonly bint retired          # takes no new calls
+    cdef bint evicted                   # its timer is the end of the grace period
 
     cdef int start(self, bint server) except -1
+    cdef int retire(self) except -1
     cdef void consume(self, int32_t stream_id, size_t n) noexcept
     cdef void reset(self, int32_t stream_id, uint32_t code) noexcept
     cdef void resume(self, int32_t stream_id) noexcept

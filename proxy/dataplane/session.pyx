@@ -335,10 +335,10 @@ cdef class Session(Connection):
             return
         self.touch()
         if self.block is not None or frames_incomplete(&self.frames):
-            if not self.want_timer and not self.retired:
+            if not self.want_timer and not self.evicted:
                 self.want_timer = True
                 self.plane.at(self, self.plane.now + self.plane.limits.header_timeout_s)
-        elif self.want_timer and self.settled and not self.retired:
+        elif self.want_timer and self.settled and not self.evicted:
             self.want_timer = False
             self.plane.cancel(self)
 
@@ -401,7 +401,8 @@ cdef class Session(Connection):
     cdef void call_over(self, double age_s, bint cancelled) noexcept:
         """A call of this downstream session ended; `cancelled`: by its client."""
 
-    cpdef int retire(self) except -1:
+    cdef int retire(self) except -1:
+        """Take no new calls; close when those that run have ended."""
         self.retired = True
         return 0
 

@@ -10,7 +10,7 @@ from proxy.dataplane.plane cimport DataPlane
 from proxy.dataplane.session cimport Session
 
 cdef enum:
-    GRACE_S = 30        # how long a connection that takes no new calls may finish those that run
+    GRACE_S = 30        # how long a connection to a removed endpoint may finish its calls
 
 
 cdef class UpstreamSession(Session):
@@ -65,18 +65,23 @@ cdef class UpstreamSession(Session):
             self.reported = True
             self.on_ready(self, error)
 
-    cpdef int retire(self) except -1:
+    cdef int retire(self) except -1:
+        """The calls that run have all the time that they and the endpoint take: a GOAWAY promises to finish them."""
         if not self.retired:
             self.retired = True
             if self.is_ready:
                 self.target.session_retired(self)
-            if not self.ended:
-                self.plane.at(self, self.plane.now + GRACE_S)
             self.released()
         return 0
 
+    cpdef int evict(self) except -1:
+        if not self.evicted and not self.ended:
+            self.evicted = True
+            self.plane.at(self, self.plane.now + GRACE_S)
+        return self.retire()
+
     cdef void fire(self, double now) noexcept:
-        if self.retired and not self.ended:
+        if self.evicted and not self.ended:
             self.finish("grace period over")
         else:
             Session.fire(self, now)

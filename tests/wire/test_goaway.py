@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.wire.conftest import MeshOf
+from tests.wire.harness import address
 from tests.wire.messages import OK_HEADERS, OK_TRAILERS, message
 from tests.wire.peers import echo
 
@@ -90,16 +93,54 @@ def test_an_idle_connection_that_says_goaway_is_closed_and_replaced(mesh_of: Mes
     assert mesh.endpoint(1).connections == 1
 
 
-def test_a_stream_that_never_ends_is_cut_after_the_grace_period(mesh_of: MeshOf) -> None:
+def test_what_goaway_promised_has_all_the_time_it_takes(mesh_of: MeshOf) -> None:
+    """Servers say GOAWAY to connections of a certain age; a stream that lasts for hours goes on, as without us."""
+    mesh = mesh_of(1)
+    client = mesh.client()
+    stream = client.call(end=False)
+    mesh.run()
+    old = mesh.servers[0]
+    old.h2.send_headers(1, OK_HEADERS)
+    old.goaway(old.last)
+    mesh.advance(3600)
+    assert not old.closed and not client[stream].over
+    old.send(1, message(b"news"), OK_TRAILERS)
+    client.send(stream, end=True)
+    mesh.run()
+    assert client[stream].data == message(b"news") and client[stream].get("grpc-status") == "0"
+    assert old.closed
+
+
+@pytest.mark.parametrize("said_first", [True, False])
+def test_the_grace_period_of_a_removed_endpoint_holds_after_goaway_too(mesh_of: MeshOf, said_first: bool) -> None:
+    mesh = mesh_of(1)
+    client = mesh.client()
+    stream = client.call()
+    mesh.run()
+    old = mesh.servers[0]
+    if said_first:
+        old.goaway(old.last)
+        mesh.advance(20)
+    mesh.update("remove", address(1))
+    if not said_first:
+        mesh.advance(0.5)
+        old.goaway(old.last)
+    mesh.advance(29)
+    assert not old.closed and not client[stream].over
+    mesh.advance(2)
+    assert old.closed and client[stream].over
+
+
+def test_half_a_header_on_a_connection_that_takes_no_new_calls_is_still_due(mesh_of: MeshOf) -> None:
     mesh = mesh_of(1)
     client = mesh.client()
     stream = client.call()
     mesh.run()
     old = mesh.servers[0]
     old.goaway(old.last)
-    mesh.advance(29)
-    assert not old.closed and not client[stream].over
-    mesh.advance(2)
+    mesh.run()
+    old.send_frame_bytes(b"\0\0\x20\1\4\0\0\0\1")
+    mesh.advance(11)
     assert old.closed and client[stream].over
 
 

@@ -189,7 +189,7 @@ cdef class Http2Call(Call):
                 b"too large" if block.too_large else b"out of place" if block.error == NULL else <bytes> block.error))
         if self.headers_at >= 0:
             self.response_trailers = block
-            if block.grpc_status >= 0:
+            if block.grpc_status >= 0 and self.is_grpc:
                 self.grpc_status = block.grpc_status
             return self.upstream_ended()
         none.base = NULL
@@ -207,7 +207,7 @@ cdef class Http2Call(Call):
         self.headers_at = self.plane.now
         self.committed = True
         self.http_status = block.status
-        self.grpc_status = block.grpc_status
+        self.grpc_status = block.grpc_status if self.is_grpc else -1
         if not (self.is_head or block.status == 204 or block.status == 304):
             self.response_body.expected = block.content_length
         if self.request_body.queue.keep:

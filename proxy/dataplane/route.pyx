@@ -16,6 +16,7 @@ cdef enum:
     CACHED_ROUTES = 10_000
     MAX_AUTHORITIES = 1000
     MAX_METHODS = 1000
+    MAX_LABELS = 10_000     # pairs of them: counters are per pair and endpoint
 
 
 PROTOCOLS = {b"g"[0]: "grpc", b"2"[0]: "http2", b"1"[0]: "http1", b"t"[0]: "tcp"}
@@ -125,7 +126,8 @@ cdef class Router:
         return route
 
     def labels_for(self, str authority, str method):
-        """The one Labels object of these two, each bounded in number: beyond it they are "other"."""
+        """The one Labels object of these two; each, and their pairs, bounded in number: beyond it they are "other"."""
+        cdef Labels labels
         if authority not in self.authorities:
             if len(self.authorities) >= MAX_AUTHORITIES:
                 authority = "other"
@@ -134,7 +136,12 @@ cdef class Router:
             if len(self.methods) >= MAX_METHODS:
                 method = "other"
             self.methods.add(method)
-        return self.labels.setdefault((authority, method), Labels(authority, method))
+        labels = <Labels> self.labels.get((authority, method))
+        if labels is None:
+            if len(self.labels) >= MAX_LABELS:
+                authority = method = "other"
+            labels = self.labels.setdefault((authority, method), Labels(authority, method))
+        return labels
 
 
 cdef str text_of(nghttp2_vec v):

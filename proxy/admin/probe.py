@@ -24,5 +24,9 @@ async def probe(host: str, port: int) -> Response:
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"port {port}: connection refused")
     except OSError as error:
         return refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"port {port}: {error.strerror or error}")
+    to_itself = transport.get_extra_info("sockname") == transport.get_extra_info("peername")
     transport.abort()
+    if to_itself:
+        # The system gave the probe the very port that it asks for (RFC 9293, section 3.5): nobody listens there.
+        return refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"port {port}: connection refused")
     return Response(HTTPStatus.OK, [f"port {port} accepts connections\n"])

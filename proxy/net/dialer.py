@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import random
 import socket
 from collections.abc import Callable, Collection
@@ -46,6 +48,28 @@ class _Pace:
     def dialled(self, connected_at: float | None) -> None:
         self.connected_at = connected_at
         self.delay_s = min(max(2 * self.delay_s, BACKOFF_FIRST_S), self.most_s)
+
+
+class _Opening(asyncio.Protocol):
+    """A connection that was just made; it is given to what `make` returns at once.
+
+    Where nobody listens on a port of this machine that the system also gives out to those who connect, one in thousands
+    of connections gets that very port, and so connects to itself (RFC 9293, section 3.5). It is closed: it would echo
+    what callers send, and keep the application from binding its port.
+    """
+
+    def __init__(self, make: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._make = make
+        self.to_itself = False
+
+    def connection_made(self, transport: Any) -> None:
+        self.to_itself = transport.get_extra_info("sockname") == transport.get_extra_info("peername")
+        if self.to_itself:
+            transport.abort()
+            return
+        protocol: Any = self._make()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
 
 
 class Dialer:
@@ -161,7 +185,11 @@ class Dialer:
             return f"connect: {error.strerror or error}"
 
     async def _open(self, make: Callable[[], asyncio.BaseProtocol], endpoint: Endpoint) -> Any:
-        transport, _ = await asyncio.get_running_loop().create_connection(make, endpoint.host, endpoint.port)
+        transport, opening = await asyncio.get_running_loop().create_connection(
+            lambda: _Opening(make), endpoint.host, endpoint.port
+        )
+        if opening.to_itself:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # closed again already
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)

@@ -210,7 +210,7 @@ class ProxyProcess(Process):
         A listener without an address gets a free one, and keeps it when the file is replaced again.
         """
         filled = {"shutdown_grace_s": SHUTDOWN_GRACE_S, **copy.deepcopy(dict(config))}
-        filled["admin"] = {"address": self.admin}
+        filled["admin"] = {**filled.get("admin", {}), "address": self.admin}
         for listener in filled["listeners"]:
             known = self._listeners.get(listener["name"])
             listener["address"] = listener.get("address") or known or free_address()

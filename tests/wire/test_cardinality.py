@@ -22,9 +22,7 @@ def test_pairs_of_an_authority_and_a_method_are_bounded(mesh_of: MeshOf) -> None
     """A thousand of each would be a million sets of counters, for every endpoint."""
     router = mesh_of(0).router
     first = router.labels_for("0.example", "test.Echo/0")
-    seen = {
-        router.labels_for(f"{a}.example", f"test.Echo/{m}") for a, m in itertools.product(range(200), range(200))
-    }
+    seen = {router.labels_for(f"{a}.example", f"test.Echo/{m}") for a, m in itertools.product(range(200), range(200))}
     assert len(seen) == 10_001
     late = router.labels_for("199.example", "test.Echo/199")
     assert (late.authority, late.method) == ("other", "other")

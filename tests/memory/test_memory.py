@@ -91,7 +91,7 @@ def abort_calls(proxy: ProxyProcess, calls: int) -> None:
                 left -= BATCH
             # Closed before it was read, what it has sent would be lost.
             client.send(frames.ping())
-            client.read_until(lambda: client.frames[frames.PING])  # noqa: B023
+            client.read_until(lambda: client.frames[frames.PING])
             assert not client.cut
         if left <= 0:
             return

@@ -19,7 +19,7 @@ from tests.attack import frames
 from tests.attack.peer import FrameReader
 
 READ_BYTES = 64 * 1024
-PATIENCE_S = 8  # how long a behaviour waits for the proxy to do something
+PATIENCE_S = 30  # how long a behaviour waits for the proxy to do something
 FOREVER_S = 600  # longer than all tests with one server take
 
 

@@ -11,12 +11,13 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Self
 
 from tests.attack import frames
 from tests.support.ports import split_address
+from tests.support.waiting import PATIENCE_S
 
 READ_BYTES = 256 * 1024
 
@@ -49,13 +50,13 @@ class Attacker:
         self.ended: set[int] = set()  # streams whose END_STREAM has come
         self.cut = False  # the proxy closed the connection
         self._reader = FrameReader()
-        self._socket = socket.create_connection(split_address(address), timeout=5)
+        self._socket = socket.create_connection(split_address(address), timeout=PATIENCE_S)
         # Bytes must arrive as they are sent: slow peers send them one at a time.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setblocking(False)
         self.send(preface)
 
-    def send(self, sent: bytes, timeout_s: float = 10, read: bool = True) -> None:
+    def send(self, sent: bytes, timeout_s: float = PATIENCE_S, read: bool = True) -> None:
         """Sends all of it, or as much as the proxy takes before it cuts; AssertionError when it takes no more.
 
         Without `read` nothing is read meanwhile, as by a client that does not care for answers.
@@ -76,7 +77,7 @@ class Attacker:
                 except OSError:
                     self._drain()
 
-    def flood(self, batches: Iterable[bytes], timeout_s: float = 10) -> int:
+    def flood(self, batches: Iterable[bytes], timeout_s: float = 2 * PATIENCE_S) -> int:
         """Sends batch after batch until the proxy cuts; the number sent. AssertionError when it never does."""
         sent = 0
         deadline_s = time.monotonic() + timeout_s
@@ -96,16 +97,20 @@ class Attacker:
             if select.select([self._socket], [], [], remaining_s)[0]:
                 self._read()
 
-    def wait_until_cut(self, timeout_s: float = 5) -> None:
+    def wait_until_cut(self, timeout_s: float = PATIENCE_S) -> None:
         """Returns when the proxy has closed the connection; AssertionError when it has not in time."""
         self.read_for(timeout_s)
         assert self.cut, f"the proxy did not close the connection within {timeout_s:g} s; got {self.frames}"
 
-    def wait_for(self, stream: int, timeout_s: float = 5) -> bool:
-        """Whether the proxy ended the stream (END_STREAM) in time."""
+    def read_until(self, condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
+        """Reads what comes until it is so, the connection is cut, or time is up."""
         deadline_s = time.monotonic() + timeout_s
-        while stream not in self.ended and not self.cut and time.monotonic() < deadline_s:
+        while not condition() and not self.cut and time.monotonic() < deadline_s:
             self.read_for(0.01)
+
+    def wait_for(self, stream: int, timeout_s: float = PATIENCE_S) -> bool:
+        """Whether the proxy ended the stream (END_STREAM) in time."""
+        self.read_until(lambda: stream in self.ended, timeout_s)
         return stream in self.ended
 
     def close(self) -> None:

@@ -13,22 +13,28 @@ from typing import Any
 from tests.support.echo import EchoServer, Load
 from tests.support.memory import SANITIZER_BYTES, rss_bytes
 from tests.support.process import ProxyProcess, start_proxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 HEADER_TIMEOUT_S = 1
 RSS_GROWTH_BYTES = 20 * 2**20 + SANITIZER_BYTES
-RSS_SETTLES_S = 10
+RSS_SETTLES_S = 30
 NEIGHBOUR_ANSWERS = 20  # how many the neighbour must get during and after each attack, at least
 NEIGHBOUR_THREADS = 2
 
 
-def configuration(healthy: str, hostile: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Calls under /NAME/ go to the address `hostile` gives NAME, all others to `healthy` ("host:port" each)."""
+def configuration(
+    healthy: str, hostile: Mapping[str, str] | None = None, limits_s: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Calls under /NAME/ go to the address `hostile` gives NAME, all others to `healthy` ("host:port" each).
+
+    `limits_s` is how long calls to NAME may take; the others may take longer than any judgement of their endpoint.
+    """
     clusters: list[dict[str, Any]] = [{"name": "healthy", "static": {"endpoints": [{"address": healthy}]}}]
     routes: list[dict[str, Any]] = []
     for name, address in (hostile or {}).items():
         clusters.append({"name": name, "failfast_s": 0.5, "static": {"endpoints": [{"address": address}]}})
-        routes.append({"match": {"path_prefix": f"/{name}/"}, "cluster": name, "timeout_s": 1})
+        limit_s = (limits_s or {}).get(name, 2 * PATIENCE_S)
+        routes.append({"match": {"path_prefix": f"/{name}/"}, "cluster": name, "timeout_s": limit_s})
     return {
         "shutdown_grace_s": 0.2,
         "limits": {"header_timeout_s": HEADER_TIMEOUT_S},
@@ -83,7 +89,7 @@ class Scene:
             0.1,
         )
 
-    def wait_for_calls_in_flight(self, timeout_s: float = 5) -> None:
+    def wait_for_calls_in_flight(self, timeout_s: float = PATIENCE_S) -> None:
         """Waits until no more calls are in flight than the neighbour's: those of a cut client are cancelled at once."""
         wait_until(
             lambda: self.proxy.metric("meshctl_calls_in_flight") <= NEIGHBOUR_THREADS,
@@ -94,9 +100,14 @@ class Scene:
 
 
 @contextmanager
-def scene(echo: EchoServer, directory: Path, hostile: Mapping[str, str] | None = None) -> Iterator[Scene]:
+def scene(
+    echo: EchoServer,
+    directory: Path,
+    hostile: Mapping[str, str] | None = None,
+    limits_s: Mapping[str, float] | None = None,
+) -> Iterator[Scene]:
     """A proxy before `echo` and the `hostile` clusters, with a neighbour that calls `echo` all the time."""
-    with start_proxy(configuration(echo.address, hostile), directory) as proxy:
+    with start_proxy(configuration(echo.address, hostile, limits_s), directory) as proxy:
         address = proxy.listener("outbound")
         with Load(address, threads=NEIGHBOUR_THREADS, pause_s=0.003) as neighbour:
             neighbour.wait_for_answers(NEIGHBOUR_ANSWERS)

@@ -89,7 +89,7 @@ def test_settings_that_overflow_the_window_of_an_open_stream(attacked_proxy: Sce
     with attacked_proxy.attacked(), Attacker(attacked_proxy.address) as attacker:
         attacker.send(OPENED + frames.window_update(1, 2**31 - 1 - 65_535))
         attacker.send(frames.settings((frames.INITIAL_WINDOW_SIZE, 2**31 - 1)))
-        attacker.read_for(0.5)
+        attacker.read_until(lambda: attacker.goaways or attacker.resets)
         assert [*attacker.goaways, *attacker.resets] == [frames.FLOW_CONTROL_ERROR]
         attacked_proxy.wait_for_calls_in_flight()
 
@@ -102,7 +102,7 @@ def test_more_data_than_the_window(attacked_proxy: Scene) -> None:
             attacker.send(frames.data(1, bytes(16_384)))
             if attacker.resets or attacker.cut:
                 break
-        attacker.read_for(0.5)
+        attacker.read_until(lambda: attacker.goaways or attacker.resets)
         assert frames.FLOW_CONTROL_ERROR in {*attacker.goaways, *attacker.resets}
 
 

@@ -92,15 +92,16 @@ ANSWERS = RESPONSES | {"well": ok_then(WHOLE + frames.headers(1, OK_TRAILERS, LA
 LOST = {"whole message, close"}  # nothing wrong but the end: 14, all others are faults of the protocol: 13
 
 
-def answering(answer: bytes) -> Callable[[Connection], None]:
-    """A server that answers the first request of a connection, then closes."""
+def answering(answer: bytes, closes: bool) -> Callable[[Connection], None]:
+    """A server that answers the first request of a connection, and closes it: at once, or when the call was judged."""
 
     def behave(connection: Connection) -> None:
         connection.greet()
         connection.request()
         connection.send(answer)
-        # Time to be judged by what was said, not by the close that follows.
-        connection.wait_until_closed(0.3)
+        if not closes:
+            # Time to be judged by what was said, not by the close that follows.
+            connection.wait_until_closed()
 
     return behave
 
@@ -114,7 +115,7 @@ def before_all(echo: EchoServer, tmp_path_factory: pytest.TempPathFactory) -> It
     """A proxy before a server, and a cluster, for each answer: what one does leaves the others' connections alone."""
     with ExitStack() as stack:
         addresses = {
-            cluster_of(name): stack.enter_context(HostileServer(answering(answer))).address
+            cluster_of(name): stack.enter_context(HostileServer(answering(answer, name.endswith(", close")))).address
             for name, answer in ANSWERS.items()
         }
         yield stack.enter_context(scene(echo, tmp_path_factory.mktemp("proxy"), addresses))

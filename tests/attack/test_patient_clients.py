@@ -25,7 +25,7 @@ def test_keepalive_pings_on_a_quiet_connection(attacked_proxy: Scene) -> None:
                 client.send(frames.ping())
                 sent += 1
             client.read_for(0.02)
-        client.read_for(0.2)
+        client.read_until(lambda: client.frames[frames.PING] == sent)
         assert not client.cut and not client.goaways
         assert client.frames[frames.PING] == sent
 
@@ -34,7 +34,7 @@ def test_a_burst_of_pings_within_the_budget(attacked_proxy: Scene) -> None:
     """What a client that was asleep for long may send at once."""
     with attacked_proxy.attacked(), Attacker(attacked_proxy.address) as client:
         client.send(frames.ping() * BURST)
-        client.read_for(0.5)
+        client.read_until(lambda: client.frames[frames.PING] == BURST)
         assert not client.cut
         assert client.frames[frames.PING] == BURST
 

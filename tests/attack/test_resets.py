@@ -133,6 +133,6 @@ def test_reset_of_one_in_three_calls_is_no_offence(attacked_proxy: Scene) -> Non
             client.send(opened(cancelled))
             client.read_for(0.033)
             client.send(frames.reset(cancelled))
-        client.read_for(0.1)
+        client.read_until(lambda: len(client.ended) == 60)
         assert not client.cut
         assert len(client.ended) == 60

@@ -22,8 +22,8 @@ from tests.support.ports import split_address
 K = TypeVar("K")
 
 QUIET_S = 0.05
-PATIENCE_S = 3.0
-BREAKING_OFF_S = 0.5
+PATIENCE_S = 15.0
+BREAKING_OFF_S = 5.0
 _READ_BYTES = 256 * 1024
 _STATUS = re.compile(rb"^HTTP/1\.[01] ([2-9][0-9][0-9])", re.MULTILINE)
 
@@ -115,7 +115,7 @@ class _Client:
     """The sending side: a socket, what is still to be sent, what came back."""
 
     def __init__(self, address: str, message: Message) -> None:
-        self.socket = socket.create_connection(split_address(address), timeout=5)
+        self.socket = socket.create_connection(split_address(address), timeout=PATIENCE_S)
         # Bytes that are sent one at a time are to arrive like that.
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)

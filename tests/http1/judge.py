@@ -21,9 +21,11 @@ Readings = Mapping[str, Mapping[bytes, Reading]]
 
 
 def message(entry: Entry, patience_s: float, piece_bytes: int = 2**16) -> Message:
-    """How to send an entry. Waiting is short where the right thing is to wait for bytes that never come."""
+    """How to send an entry. Waiting is short where the right thing is to wait for bytes that never come, and no answer
+    comes before."""
     answers = 1 if entry.requests is None else entry.requests + entry.must_refuse
-    return Message(entry.sent, answers, min(patience_s, 0.3) if entry.unfinished else patience_s, piece_bytes)
+    never_answered = entry.unfinished and not entry.requests
+    return Message(entry.sent, answers, min(patience_s, 0.3) if never_answered else patience_s, piece_bytes)
 
 
 def read_all(exchanges: Mapping[str, Exchange], references: Mapping[str, Sequence[Lane]]) -> Readings:

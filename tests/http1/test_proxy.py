@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.http1.corpus import BY_NAME, ENTRIES
-from tests.http1.exchange import Exchange, Lane, exchange_all
+from tests.http1.exchange import PATIENCE_S, Exchange, Lane, exchange_all
 from tests.http1.judge import Readings, message, problems, read_all
 from tests.http1.references import recorders
 from tests.support.process import start_proxy
 
-PATIENCE_S = 3
 MAX_PIECES = 2000
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.http1.corpus import ENTRIES, THEMES, Verdict
 from tests.http1.corpus.entry import LAST_CHUNK, SMUGGLED
-from tests.http1.exchange import Lane, exchange_all
+from tests.http1.exchange import PATIENCE_S, Lane, exchange_all
 from tests.http1.judge import message, problems, read_all
 from tests.http1.readers import READERS
 from tests.http1.references import REFERENCES
@@ -55,7 +55,7 @@ def test_references_forward_and_answer_every_control(name: str, references: Mapp
     if name not in references:
         pytest.skip(f"{name} is not installed (apt-get install {name})")
     controls = [entry for entry in CONTROLS if name not in entry.not_heard]
-    exchanges = exchange_all(references[name], {entry.name: message(entry, patience_s=5) for entry in controls})
+    exchanges = exchange_all(references[name], {entry.name: message(entry, PATIENCE_S) for entry in controls})
     readings = read_all(exchanges, references)
     found = {entry.name: problems(entry, exchanges[entry.name], readings) for entry in controls}
     assert {key: value for key, value in found.items() if value} == {}

@@ -1,6 +1,8 @@
 """The stage of the integration tests: three echo servers behind a proxy, shared by tests that only call."""
 
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,34 @@ class Stage:
 
 
 def echo_config(*addresses: str, **settings: Any) -> dict[str, Any]:
-    """A configuration that sends all calls to these endpoints; `settings` are more top-level keys."""
+    """A configuration that sends all calls to these endpoints; `settings` are more top-level keys.
+
+    In turn: peak_ewma would rightly leave out for a while a server that was late once, and tests wait for each.
+    """
     endpoints = [{"address": address} for address in addresses]
     return {
         "listeners": [{"name": "outbound"}],
-        "clusters": [{"name": "echo", "static": {"endpoints": endpoints}}],
+        "clusters": [{"name": "echo", "balancer": "round_robin", "static": {"endpoints": endpoints}}],
         "routes": [{"cluster": "echo"}],
         **settings,
     }
+
+
+def wait_for_connections(proxy: ProxyProcess, count: int) -> None:
+    """Ready is the proxy before its endpoints are; returns when so many of them are, too."""
+    proxy.wait_until(lambda: proxy.metric("meshctl_endpoint_ready") == count, f"{count} endpoints ready")
+
+
+@contextmanager
+def suspended(servers: Sequence[EchoServer]) -> Iterator[None]:
+    """Has the servers do nothing for as long as it lasts."""
+    for server in servers:
+        server.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for server in servers:
+            server.signal(signal.SIGCONT)
 
 
 def shared_routes() -> list[Mapping[str, Any]]:
@@ -52,6 +74,7 @@ def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         addresses = [server.address for server in servers]
         config = echo_config(*addresses, routes=shared_routes())
         with start_proxy(config, tmp_path_factory.mktemp("shared")) as proxy:
+            wait_for_connections(proxy, len(servers))
             yield Stage(servers, proxy)
 
 
@@ -61,4 +84,5 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     with echo_servers("a", "b", "c") as servers:
         config = echo_config(*(server.address for server in servers))
         with start_proxy(config, tmp_path) as proxy:
+            wait_for_connections(proxy, len(servers))
             yield Stage(servers, proxy)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Stage, echo_config
+from tests.integration.conftest import Stage, echo_config, wait_for_connections
 from tests.support.echo import EchoClient, echo_servers, server_of
 from tests.support.ports import free_address
 from tests.support.process import start_proxy
 
-TIMEOUT_S = 20
+TIMEOUT_S = 30
 
 
 def has_ipv6() -> bool:
@@ -39,6 +39,7 @@ def test_every_balancer_uses_every_server(stage: Stage, tmp_path: Path, balancer
     directory = tmp_path / balancer
     directory.mkdir()
     with start_proxy(config, directory) as proxy:
+        wait_for_connections(proxy, 3)
         answered_by = answers(proxy.listener("outbound"), 600, 20)
     assert answered_by.total() == 600
     assert set(answered_by) == {"a", "b", "c"}
@@ -52,7 +53,7 @@ def test_round_robin_follows_the_weights(tmp_path: Path) -> None:
         config["clusters"][0]["balancer"] = "round_robin"
         config["clusters"][0]["static"]["endpoints"][1]["weight"] = 3
         with start_proxy(config, tmp_path) as proxy:
-            proxy.wait_until(lambda: proxy.metric("meshctl_endpoint_ready") == 2, "connected to both")
+            wait_for_connections(proxy, 2)
             assert answers(proxy.listener("outbound"), 400, 20) == {"light": 100, "heavy": 300}
 
 

@@ -13,6 +13,7 @@ from tests.support.memory import descriptors
 from tests.support.paced_server import PIECE, PacedServer
 from tests.support.ports import split_address
 from tests.support.process import ProxyProcess
+from tests.support.waiting import PATIENCE_S
 
 LIMIT = 256
 MOST = (LIMIT - 64) // 2  # proxy/net/gate.py
@@ -35,18 +36,25 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def ask(sock: socket.socket, timeout_s: float) -> bool:
-    """Whether a request on this connection is answered in time."""
-    sock.settimeout(timeout_s)
-    received = b""
-    try:
-        while not received.endswith(PIECE):
-            data = sock.recv(65_536)
-            assert data, "closed instead of answered"
-            received += data
-    except TimeoutError:
-        return False
-    return received.startswith(b"HTTP/1.1 200 ")
+class Client:
+    """A connection with one request."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address)
+        self.socket.sendall(REQUEST)
+        self._received = b""
+
+    def answered(self, timeout_s: float = PATIENCE_S) -> bool:
+        """Whether the answer is there by then."""
+        self.socket.settimeout(timeout_s)
+        try:
+            while not self._received.endswith(PIECE):
+                data = self.socket.recv(65_536)
+                assert data, "closed instead of answered"
+                self._received += data
+        except TimeoutError:
+            return False
+        return self._received.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.usefixtures("few_descriptors")
@@ -61,26 +69,28 @@ def test_clients_beyond_the_limit_wait_and_are_served_when_others_close(protocol
         address = split_address(proxy.listener("outbound"))
 
         running = open_now.enter_context(socket.create_connection(address))
-        running.sendall(b"GET /8/0.5 HTTP/1.1\r\nHost: x\r\n\r\n")
-        clients = [open_now.enter_context(socket.create_connection(address)) for _ in range(MOST + BEYOND)]
+        running.sendall(b"GET /600/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        server.wait_for_requests(1)
+        clients = [Client(address) for _ in range(MOST + BEYOND)]
         for client in clients:
-            client.sendall(REQUEST)
-        answered = [client for client in clients[: MOST - 2] if ask(client, 5)]
-        answered += [client for client in clients[MOST - 2 :] if ask(client, 0.02)]
+            open_now.enter_context(client.socket)
+        answered = [client for client in clients[: MOST - 2] if client.answered()]
+        answered += [client for client in clients[MOST - 2 :] if client.answered(0.02)]
         assert MOST - 2 <= len(answered) + 1 <= MOST + 1
         assert descriptors(proxy.pid) < LIMIT, "all of those have their connection to the endpoint, too"
         assert proxy.ready(), "the admin port has descriptors of its own"
 
         late = [client for client in clients if client not in answered]
         for client in answered:
-            client.close()
-        assert sum(ask(client, 5) for client in late[: MOST - 10]) == MOST - 10
+            client.socket.close()
+        assert sum(client.answered() for client in late[: MOST - 10]) == MOST - 10
         for client in late[: MOST - 10]:
-            client.close()
-        assert all(ask(client, 5) for client in late[MOST - 10 :])
+            client.socket.close()
+        assert all(client.answered() for client in late[MOST - 10 :])
+        server.hurry.set()
         whole = b""
-        running.settimeout(10)
-        while len(whole) < 8 * len(PIECE):
+        running.settimeout(PATIENCE_S)
+        while len(whole) < 600 * len(PIECE):
             data = running.recv(65_536)
             assert data, "the call that ran was cut"
             whole += data

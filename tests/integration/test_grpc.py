@@ -1,25 +1,24 @@
 """Calls of a grpcio client to grpcio servers through a proxy process: all that a call can carry and do."""
 
-import signal
 import threading
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.integration.conftest import SHORT_AUTHORITY, SHORT_TIMEOUT_S, Stage
+from tests.integration.conftest import SHORT_AUTHORITY, SHORT_TIMEOUT_S, Stage, suspended
 from tests.support.echo import EchoClient, event_at, server_of
 from tests.support.waiting import wait_until
 
-PROMPT_S = 0.5  # for what the semantics say happens at once, on a busy machine
+PROMPT_S = 15  # for what happens at once, on a machine that may stand still; the calls would go on for SLOW_S
+SLOW_S = 60
 LARGE_BYTES = 8 * 1024 * 1024
-TIMEOUT_S = 20
+TIMEOUT_S = 30
 
 
 @pytest.fixture
@@ -41,8 +40,7 @@ def test_concurrent_unary_calls_on_one_connection_are_spread_over_the_servers(cl
         futures = [client.unary.future(request, timeout=TIMEOUT_S) for request in requests]
         assert [future.result() for future in futures] == requests
         answered_by.update(map(server_of, futures))
-    assert set(answered_by) == {"a", "b", "c"}
-    assert min(answered_by.values()) > calls // 10, answered_by
+    assert max(answered_by.values()) - min(answered_by.values()) <= 1, answered_by
 
 
 def test_server_streaming(client: EchoClient) -> None:
@@ -124,7 +122,7 @@ def test_a_status_sent_before_the_upload_is_over_reaches_the_client(client: Echo
 @pytest.mark.parametrize("way", ["cancel", "disconnect"])
 def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(shared_stage: Stage, call_id: str, way: str) -> None:
     with EchoClient(shared_stage.address) as client:
-        call = client.unary.future(b"", metadata=[("call-id", call_id), ("sleep-s", "30")], timeout=60)
+        call = client.unary.future(b"", metadata=[("call-id", call_id), ("sleep-s", str(SLOW_S))], timeout=2 * SLOW_S)
         event_at(shared_stage.servers, call_id, "start")
         gave_up_at_s = time.monotonic()
         if way == "cancel":
@@ -137,9 +135,9 @@ def test_a_client_that_gives_up_is_noticed_by_the_server_at_once(shared_stage: S
 
 
 def test_the_server_is_told_how_much_time_is_left(client: EchoClient, shared_stage: Stage, call_id: str) -> None:
-    client.unary(b"", metadata=[("call-id", call_id)], timeout=5)
+    client.unary(b"", metadata=[("call-id", call_id)], timeout=60)
     remaining_s = event_at(shared_stage.servers, call_id, "start")["remaining_s"]
-    assert 4 < remaining_s <= 5.1  # grpcio rounds what it sends up
+    assert 40 < remaining_s <= 60.5  # grpcio rounds what it sends up
 
 
 def test_a_call_without_a_deadline_gets_none(client: EchoClient, shared_stage: Stage, call_id: str) -> None:
@@ -148,54 +146,47 @@ def test_a_call_without_a_deadline_gets_none(client: EchoClient, shared_stage: S
     assert remaining_s is None or remaining_s > 86_400
 
 
-def test_an_expired_deadline_cancels_the_call_on_the_server(
-    client: EchoClient, shared_stage: Stage, call_id: str
-) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        client.unary(b"", metadata=[("call-id", call_id), ("sleep-s", "30")], timeout=0.3)
-    error: Any = caught.value
-    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    start = event_at(shared_stage.servers, call_id, "start")
-    assert event_at(shared_stage.servers, call_id, "cancelled")["at_s"] - start["at_s"] < 0.3 + PROMPT_S
+def start_of_a_call_that_expires(client: EchoClient, stage: Stage, timeout_s: float | None) -> dict[str, Any]:
+    """What a server wrote at the start of a call that takes longer than it may. On a slow machine, of the first one
+    that gets to a server in time."""
+
+    def start() -> dict[str, Any] | None:
+        call_id = uuid.uuid4().hex
+        metadata = [("call-id", call_id), ("sleep-s", str(SLOW_S))]
+        call = client.unary.future(b"", metadata=metadata, timeout=timeout_s)
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return next((found for server in stage.servers if (found := server.event(call_id, "start"))), None)
+
+    found = wait_until(start, "a call that gets to a server before it expires")
+    assert found is not None
+    return found
 
 
-@pytest.mark.parametrize("own_timeout_s", [None, 10], ids=["no deadline", "a later deadline"])
-def test_the_proxy_ends_a_call_at_the_limit_of_its_route(
-    shared_stage: Stage, call_id: str, own_timeout_s: float | None
-) -> None:
+def test_an_expired_deadline_cancels_the_call_on_the_server(client: EchoClient, shared_stage: Stage) -> None:
+    start = start_of_a_call_that_expires(client, shared_stage, 0.3)
+    assert 0 < start["remaining_s"] <= 0.31
+    assert event_at(shared_stage.servers, start["call"], "cancelled")["at_s"] - start["at_s"] < PROMPT_S
+
+
+@pytest.mark.parametrize("own_timeout_s", [None, SLOW_S], ids=["no deadline", "a later deadline"])
+def test_the_proxy_ends_a_call_at_the_limit_of_its_route(shared_stage: Stage, own_timeout_s: float | None) -> None:
     with EchoClient(shared_stage.address, ("grpc.default_authority", SHORT_AUTHORITY)) as client:
-        client.unary(b"connected")
         begun_s = time.monotonic()
-        metadata = [("call-id", call_id), ("sleep-s", "30")]
-        call = client.unary.future(b"", metadata=metadata, timeout=own_timeout_s)
-        start = event_at(shared_stage.servers, call_id, "start")
-        with suspended(shared_stage):  # or a server, which knows the deadline, may be the first to act on it
+        with suspended(shared_stage.servers):  # or one, which knows the deadline, may be the first to act on it
+            call = client.unary.future(b"", timeout=own_timeout_s)
             assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            took_s = time.monotonic() - begun_s
-    assert dict(call.trailing_metadata())["x-mesh-error"] == "timeout"
-    assert SHORT_TIMEOUT_S <= took_s < SHORT_TIMEOUT_S + PROMPT_S
-    assert 0 < start["remaining_s"] <= SHORT_TIMEOUT_S
-    event_at(shared_stage.servers, call_id, "cancelled")
+        assert SHORT_TIMEOUT_S <= time.monotonic() - begun_s < PROMPT_S
+        assert dict(call.trailing_metadata())["x-mesh-error"] == "timeout"
+
+        start = start_of_a_call_that_expires(client, shared_stage, own_timeout_s)
+        assert 0 < start["remaining_s"] <= SHORT_TIMEOUT_S
+        event_at(shared_stage.servers, start["call"], "cancelled")
 
 
-@contextmanager
-def suspended(stage: Stage) -> Iterator[None]:
-    """Has the servers do nothing for as long as it lasts."""
-    for server in stage.servers:
-        server.signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for server in stage.servers:
-            server.signal(signal.SIGCONT)
-
-
-def test_an_earlier_deadline_of_the_client_counts_more_than_the_limit_of_the_route(
-    shared_stage: Stage, call_id: str
-) -> None:
+def test_an_earlier_deadline_of_the_client_counts_more_than_the_limit_of_the_route(shared_stage: Stage) -> None:
     with EchoClient(shared_stage.address, ("grpc.default_authority", SHORT_AUTHORITY)) as client:
-        client.unary(b"", metadata=[("call-id", call_id)], timeout=0.2)
-    assert 0 < event_at(shared_stage.servers, call_id, "start")["remaining_s"] <= 0.21
+        start = start_of_a_call_that_expires(client, shared_stage, SHORT_TIMEOUT_S / 2)
+    assert 0 < start["remaining_s"] <= SHORT_TIMEOUT_S / 2 + 0.01
 
 
 def test_a_call_that_no_route_matches_is_unavailable(shared_stage: Stage) -> None:
@@ -229,6 +220,7 @@ def test_endpoints_and_metrics_show_the_calls_that_were_made(client: EchoClient,
             "failures": sum(endpoint["failures"] for endpoint in proxy.endpoints()["echo"]["endpoints"]),
         }
 
+    wait_until(lambda: proxy.metric("meshctl_calls_in_flight") == 0, "the calls of other tests are over")
     before = shown()
     for _ in range(4):
         assert len(list(client.expand(b"3 10", timeout=TIMEOUT_S))) == 3
@@ -237,7 +229,7 @@ def test_endpoints_and_metrics_show_the_calls_that_were_made(client: EchoClient,
 
     made = {"requests": 5, "failed": 1, "succeeded": 4, "messages": 12, "timed": 5, "in flight": 0}
     expected = {name: before[name] + count for name, count in {**made, "calls": 5, "failures": 1}.items()}
-    wait_until(lambda: shown() == expected, f"{expected}, not {shown()},", timeout_s=3)
+    wait_until(lambda: shown() == expected, f"{expected}, not {shown()},")
 
     endpoints = proxy.endpoints()["echo"]["endpoints"]
     assert [endpoint["address"] for endpoint in endpoints] == [s.address for s in shared_stage.servers]

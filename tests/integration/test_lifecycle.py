@@ -5,17 +5,19 @@ import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.integration.conftest import Stage, echo_config
+from tests.integration.conftest import Stage, echo_config, wait_for_connections
 from tests.support.echo import EchoClient, Failure, Load, echo_servers, event_at, server_of
 from tests.support.ports import free_address
 from tests.support.process import Process, ProxyProcess, start_proxy, start_python
+from tests.support.waiting import unless_later_than
 
-TIMEOUT_S = 20
+TIMEOUT_S = 30
 
 
 def endpoint(stage: Stage, address: str) -> dict[str, Any]:
@@ -32,7 +34,7 @@ def test_told_to_stop_while_it_starts_it_stops(tmp_path: Path, module: str) -> N
     with start_python(module, "--config", str(config), name=module) as process, config.open("w"):
         # It has come to where it reads what never comes.
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait() == 0
 
 
 # Read by each interpreter that finds it on its path.
@@ -63,7 +65,8 @@ def test_on_a_kernel_without_ipv6_an_injected_sidecar_starts(tmp_path: Path) -> 
         loopback = admin.replace("[::]", "127.0.0.1")
         proxy.wait_for_port(loopback)
         proxy.wait_for_port(proxy.listener("outbound"))
-        assert "listener outbound-ipv6 is for IPv6, which this kernel runs without" in proxy.stderr()
+        said = "listener outbound-ipv6 is for IPv6, which this kernel runs without"
+        proxy.wait_until(lambda: said in proxy.stderr(), said)
         proxy.stop()
     plain = echo_config(free_address())
     plain["listeners"][0]["address"] = f"[::]:{port}"
@@ -157,25 +160,28 @@ def test_the_one_server_behind_an_inbound_listener_may_limit_the_age_of_connecti
             while time.monotonic() - begun_s < 4.5:
                 # It is longer than what is left of its connection's age: GOAWAY comes while it runs.
                 assert client.unary(b"long", metadata=[("sleep-s", "1")], timeout=TIMEOUT_S) == b"long"
+            load.wait_for_answers(50)
             load.stop()
-            assert load.answered > 300
             assert load.failures == []
-            assert proxy.metric("meshctl_endpoint_ready") == 1
+            wait_for_connections(proxy, 1)
 
 
 def test_a_killed_server_costs_only_the_calls_that_were_on_it(stage: Stage) -> None:
     killed = stage.servers[0]
     threads = 6
     with EchoClient(stage.address) as client, Load(stage.address, threads) as load:
+        ending: SimpleQueue[None] = SimpleQueue()
         calls = {}
         for number in range(12):
-            metadata = [("call-id", str(number)), ("sleep-s", "1.5")]
-            calls[number] = client.unary.future(b"", metadata=metadata, timeout=TIMEOUT_S)
+            metadata = [("call-id", str(number))]
+            calls[number] = client.collect.future(iter(ending.get, None), metadata=metadata, timeout=2 * TIMEOUT_S)
         for number in calls:
             event_at(stage.servers, str(number), "start")
         on_killed = {number for number in calls if killed.event(str(number), "start")}
         killed.kill()
         load.wait_for_answers(300)
+        for _ in calls:
+            ending.put(None)
         failed = {number for number, call in calls.items() if call.code() is not grpc.StatusCode.OK}
 
         assert failed == on_killed
@@ -185,25 +191,29 @@ def test_a_killed_server_costs_only_the_calls_that_were_on_it(stage: Stage) -> N
             assert dict(calls[number].trailing_metadata())["x-mesh-error"] == "upstream_lost"
         assert len(load.failures) <= threads
         assert {(failure.status, failure.flag) for failure in load.failures} <= {("UNAVAILABLE", "upstream_lost")}
-        shown = endpoint(stage, killed.address)
-        assert (shown["state"], shown["connections"]) == ("backoff", 0)
+        stage.proxy.wait_until(
+            lambda: in_backoff(endpoint(stage, killed.address)), "in backoff, after a failed attempt"
+        )
+        assert endpoint(stage, killed.address)["connections"] == 0
         assert stage.proxy.metric("meshctl_endpoint_ready", endpoint=killed.address) == 0
         failures_at_the_kill = len(load.failures)
 
         with echo_servers("back", address=killed.address):
             load.wait_for_answers(50, server="back")
             assert endpoint(stage, killed.address)["state"] == "ready"
-            assert endpoint(stage, killed.address)["connect_failures"] > 0
             load.stop()
         assert len(load.failures) == failures_at_the_kill
 
 
+def in_backoff(shown: dict[str, Any]) -> bool:
+    return shown["state"] == "backoff" and shown["connect_failures"] > 0
+
+
 def test_calls_wait_for_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
     address = free_address()
-    with (
-        start_proxy(echo_config(address), tmp_path) as proxy,
-        EchoClient(proxy.listener("outbound")) as client,
-    ):
+    config = echo_config(address)
+    config["clusters"][0]["failfast_s"] = TIMEOUT_S  # a server may be slow to start
+    with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
         calls = [client.unary.future(str(number).encode(), timeout=TIMEOUT_S) for number in range(20)]
         proxy.wait_until(lambda: proxy.metric("meshctl_cluster_pending", cluster="echo") == 20, "20 pending")
         with echo_servers("late", address=address):
@@ -211,17 +221,23 @@ def test_calls_wait_for_a_server_that_is_not_there_yet(tmp_path: Path) -> None:
 
 
 def test_without_a_server_calls_fail_once_the_patience_is_over_and_then_at_once(tmp_path: Path) -> None:
-    address, failfast_s = free_address(), 0.4
+    address, failfast_s = free_address(), 1.0
     config = echo_config(address)
     config["clusters"][0]["failfast_s"] = failfast_s
+    begun_s = time.monotonic()
     with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
-        for expected_s in (failfast_s, 0):
+
+        def refused_after_s() -> float:
             begun_s = time.monotonic()
             call = client.unary.future(b"", timeout=TIMEOUT_S)
             assert call.code() is grpc.StatusCode.UNAVAILABLE
             assert dict(call.trailing_metadata())["x-mesh-error"] in ("no_endpoint", "connect_failed")
-            assert expected_s - 0.3 <= time.monotonic() - begun_s < expected_s + 0.25
+            return time.monotonic() - begun_s
+
+        refused_after_s()
+        assert time.monotonic() - begun_s >= failfast_s
         assert proxy.metric("meshctl_cluster_failfast", cluster="echo") == 1
+        assert min(refused_after_s() for _ in range(5)) < failfast_s / 2
         with echo_servers("back", address=address):
             proxy.wait_until(lambda: proxy.metric("meshctl_cluster_failfast") == 0, "calls are taken again")
             assert client.unary(b"again", timeout=TIMEOUT_S) == b"again"
@@ -229,20 +245,28 @@ def test_without_a_server_calls_fail_once_the_patience_is_over_and_then_at_once(
 
 def test_a_proxy_told_to_stop_finishes_the_calls_in_flight(tmp_path: Path) -> None:
     with echo_servers("a") as servers:
-        config = echo_config(servers[0].address, shutdown_grace_s=5)
+        config = echo_config(servers[0].address, shutdown_grace_s=4 * TIMEOUT_S)
         with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            said: SimpleQueue[bytes | None] = SimpleQueue()
             unary = client.unary.future(b"kept", metadata=[("sleep-s", "1"), ("call-id", "1")], timeout=TIMEOUT_S)
-            stream = client.chat(iter([b"x"]), metadata=[("sleep-s", "0.7"), ("call-id", "2")], timeout=TIMEOUT_S)
+            stream = client.chat(iter(said.get, None), metadata=[("call-id", "2")], timeout=TIMEOUT_S)
             for call_id in ("1", "2"):
                 event_at(servers, call_id, "start")
-            proxy.signal(signal.SIGTERM)
+            told_s = time.monotonic()
+            proxy.terminate()
             proxy.wait_until(lambda: proxy.get("/ready")[0] == 503, "not ready any more")
 
-            with EchoClient(proxy.listener("outbound")) as late:
+            late_arrivals_end_s = told_s + 5  # proxy/drain.py
+            with (
+                unless_later_than(late_arrivals_end_s, grpc.RpcError),
+                EchoClient(proxy.listener("outbound")) as late,
+            ):
                 assert late.unary(b"late", timeout=TIMEOUT_S) == b"late"
             assert unary.result() == b"kept"
+            said.put(b"x")
+            said.put(None)
             assert list(stream) == [b"x", b"end"]
-            assert proxy.wait(timeout_s=6) == 0
+            assert proxy.wait() == 0
 
 
 def test_a_call_longer_than_the_grace_period_is_ended_with_it(tmp_path: Path) -> None:
@@ -250,32 +274,34 @@ def test_a_call_longer_than_the_grace_period_is_ended_with_it(tmp_path: Path) ->
     with echo_servers("a") as servers:
         config = echo_config(servers[0].address, shutdown_grace_s=grace_s)
         with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
-            metadata = [("sleep-s", "30"), ("call-id", "long")]
+            metadata = [("sleep-s", "60"), ("call-id", "long")]
             call = client.unary.future(b"", metadata=metadata, timeout=60)
             event_at(servers, "long", "start")
             begun_s = time.monotonic()
             proxy.signal(signal.SIGTERM)
             assert call.code() is grpc.StatusCode.UNAVAILABLE
-            assert grace_s <= time.monotonic() - begun_s < grace_s + 1
+            assert grace_s <= time.monotonic() - begun_s < TIMEOUT_S
             assert proxy.wait() == 0
             event_at(servers, "long", "cancelled")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_twice_the_proxy_stops_at_once(stage: Stage, number: signal.Signals) -> None:
-    with EchoClient(stage.address) as client:
-        call = client.unary.future(b"", metadata=[("sleep-s", "30"), ("call-id", "1")], timeout=60)
-        event_at(stage.servers, "1", "start")
-        stage.proxy.signal(number)
-        stage.proxy.wait_until(lambda: not stage.proxy.ready(), "not ready any more")
-        stage.proxy.signal(number)
-        assert stage.proxy.wait(timeout_s=1) == 0
-        assert call.code() is grpc.StatusCode.UNAVAILABLE
-        assert server_of(call) == ""
+def test_told_twice_the_proxy_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    with echo_servers("a") as servers:
+        config = echo_config(servers[0].address, shutdown_grace_s=2 * TIMEOUT_S)
+        with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            call = client.unary.future(b"", metadata=[("sleep-s", "60"), ("call-id", "1")], timeout=60)
+            event_at(servers, "1", "start")
+            proxy.signal(number)
+            proxy.wait_until(lambda: not proxy.ready(), "not ready any more")
+            proxy.signal(number)
+            assert proxy.wait(TIMEOUT_S) == 0
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+            assert server_of(call) == ""
 
 
 def test_the_admin_port_can_stop_the_proxy(tmp_path: Path) -> None:
     with start_proxy(echo_config(free_address(), shutdown_grace_s=0.2), tmp_path) as proxy:
         assert proxy.get("/shutdown")[0] == 405
         assert proxy.get("/shutdown", "POST")[0] == 200
-        assert proxy.wait(timeout_s=3) == 0
+        assert proxy.wait() == 0

@@ -1,6 +1,7 @@
 """Where something runs full: a stalled reader, an endpoint at its limit of streams; and what is left over."""
 
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.integration.conftest import Stage, echo_config
+from tests.integration.conftest import Stage, echo_config, suspended, wait_for_connections
 from tests.support.echo import EchoClient, echo_servers
 from tests.support.memory import SANITIZER_BYTES, descriptors, rss_bytes
 from tests.support.ports import free_address
@@ -20,7 +21,7 @@ from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
 GROWTH_BYTES = 16 * MIB + SANITIZER_BYTES
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 def test_streams_that_nobody_reads_stop_neither_their_siblings_nor_fill_the_memory(stage: Stage) -> None:
@@ -28,7 +29,7 @@ def test_streams_that_nobody_reads_stop_neither_their_siblings_nor_fill_the_memo
     with EchoClient(stage.address) as client:
         assert client.unary(b"x", timeout=TIMEOUT_S) == b"x"
         before_bytes = rss_bytes(stage.proxy.pid)
-        stalled = [client.expand(f"50 {MIB}".encode(), timeout=60) for _ in range(streams)]
+        stalled = [client.expand(f"50 {MIB}".encode(), timeout=TIMEOUT_S) for _ in range(streams)]
         for stream in stalled:
             next(stream)
         for number in range(200):
@@ -52,10 +53,14 @@ def test_a_server_that_does_not_read_slows_its_client_and_fills_no_memory(stage:
     with EchoClient(stage.address) as client:
         assert client.unary(b"x", timeout=TIMEOUT_S) == b"x"
         before_bytes = rss_bytes(stage.proxy.pid)
-        call = client.collect.future(requests(), metadata=[("sleep-s", "1")], timeout=60)
-        time.sleep(0.7)
-        assert sent_bytes < 20 * MIB, "the client could send although nobody reads"
-        assert rss_bytes(stage.proxy.pid) - before_bytes < GROWTH_BYTES
+        with suspended(stage.servers):
+            call = client.collect.future(requests(), timeout=TIMEOUT_S)
+            sent_before = -1
+            while sent_before != sent_bytes:
+                sent_before = sent_bytes
+                time.sleep(0.5)
+            assert sent_bytes < 20 * MIB, "the client could send although nobody reads"
+            assert rss_bytes(stage.proxy.pid) - before_bytes < GROWTH_BYTES
         assert call.result() == f"100 {100 * MIB}".encode()
 
 
@@ -66,9 +71,14 @@ def test_more_calls_than_an_endpoint_takes_get_more_connections_and_wait(tmp_pat
     with start_python("tests.support.graceful_server", address, name, str(streams), name=name) as server:
         server.wait_for_port(address)
         config = echo_config(address)
-        config["clusters"][0]["max_pending"] = calls
+        config["clusters"][0] |= {"max_pending": calls, "failfast_s": TIMEOUT_S, "connect_timeout_s": TIMEOUT_S}
         with start_proxy(config, tmp_path) as proxy, EchoClient(proxy.listener("outbound")) as client:
+            wait_for_connections(proxy, 1)
+            server.signal(signal.SIGSTOP)  # so that all are there before one is answered
             made = [client.unary.future(b"", timeout=TIMEOUT_S) for _ in range(calls)]
+            proxy.wait_until(lambda: proxy.metric("meshctl_request_total") == streams, "as many as may")
+            proxy.wait_until(lambda: proxy.metric("meshctl_cluster_pending") == calls - streams, "the others wait")
+            server.signal(signal.SIGCONT)
             assert Counter((call.code().name, call.details()) for call in made) == {("OK", ""): calls}
             (endpoint,) = proxy.endpoints()["echo"]["endpoints"]
             assert 2 <= endpoint["connections"] <= 10
@@ -107,14 +117,14 @@ def test_nothing_is_left_of_mixed_traffic_while_servers_come_and_go(stage: Stage
         stage.servers[round_].kill()
         with echo_servers(f"new {round_}", address=stage.servers[round_].address):
             time.sleep(0.7)
+    wait_until(lambda: counted["OK"] > 100, "a hundred calls that went well", TIMEOUT_S)
     ending.set()
     for thread in threads:
         thread.join()
 
-    assert counted["OK"] > 100
     unexpected = set(counted) - {"OK", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "ABORTED", "INSIDE_A_MESSAGE"}
     assert not unexpected, counted
-    wait_until(lambda: at_rest(stage.proxy), "every call ended and every connection closed", timeout_s=3)
+    wait_until(lambda: at_rest(stage.proxy), "every call ended and every connection closed")
     assert stage.proxy.metric("meshctl_request_total") == stage.proxy.metric("meshctl_response_total")
     assert stage.proxy.metric("meshctl_faults_total") == 0
     assert descriptors(stage.proxy.pid) <= descriptors_before + 1  # the admin's

@@ -15,7 +15,7 @@ from tests.support.process import start_proxy
 from tests.wire.messages import message, request_headers
 from tests.wire.peers import Client
 
-TIMEOUT_S = 20
+TIMEOUT_S = 30
 IP_LOCAL_PORT_RANGE = 51  # ip(7), since Linux 6.3
 
 

@@ -27,7 +27,7 @@ BOUND_BYTES = 250 * 10**6
 SPARE = 200  # descriptors for all else
 AT_A_TIME = 200
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def opened(
             for number in range(first, min(first + AT_A_TIME, count)):
                 sock = open_now.enter_context(socket.socket())
                 sock.bind((f"127.0.0.{2 + number % 16}", 0))
-                sock.settimeout(20)
+                sock.settimeout(60)
                 sock.connect(address)
                 sock.sendall(greet)
                 batch.append(sock)
@@ -146,5 +146,5 @@ def test_tcp(connections: int, greet: bytes, tmp_path: Path) -> None:
     with Accepting() as server, start_proxy(detecting(server.address), tmp_path) as proxy:
         before = rss_bytes(proxy.pid)
         with opened(proxy, connections, greet, lambda _: True):
-            proxy.wait_until(lambda: len(server.accepted) >= connections, "all are passed on", 30)
+            proxy.wait_until(lambda: len(server.accepted) >= connections, "all are passed on", 60)
             check(proxy, connections, before, "TCP connections" if greet else "silent connections")

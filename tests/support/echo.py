@@ -19,7 +19,7 @@ import grpc
 from tests.support.echo_server import SERVICE
 from tests.support.ports import free_address
 from tests.support.process import Process
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 # Connections of its own for each channel, and never through an HTTP proxy that the environment names.
 CHANNEL_OPTIONS = (
@@ -28,7 +28,7 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
-CALL_TIMEOUT_S = 20
+CALL_TIMEOUT_S = 30
 
 
 class EchoServer(Process):
@@ -67,7 +67,7 @@ def echo_servers(
         yield servers
 
 
-def event_at(servers: Sequence[EchoServer], call_id: str, event: str, timeout_s: float = 5) -> dict[str, Any]:
+def event_at(servers: Sequence[EchoServer], call_id: str, event: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
     """Waits until one of `servers` tells of the event of the call."""
 
     def told() -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Load:
         with self._lock:
             return self.answered_by.total()
 
-    def wait_for_answers(self, count: int, server: str | None = None, timeout_s: float = 15) -> None:
+    def wait_for_answers(self, count: int, server: str | None = None, timeout_s: float = 60) -> None:
         """Waits for `count` more good answers, of `server` if it is named."""
 
         def answers() -> int:

@@ -9,6 +9,7 @@ wrong is set by attributes or done by methods, at any time.
 import asyncio
 import json
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ class KubernetesServer:
         self.refuse_writes: int | None = None
         self._objects: dict[str, dict[tuple[str, str], Object]] = defaultdict(dict)
         self._events: dict[str, list[tuple[int, str, Object]]] = defaultdict(list)
+        self._made_s: dict[int, float] = {}  # when each version was made (time.monotonic)
         self._version = 100
         self._forgotten = 0  # watches from before this version are gone
         self._watches: set[tuple[str, asyncio.Queue[bytes | None]]] = set()
@@ -62,6 +64,11 @@ class KubernetesServer:
     def find(self, kind: str, name: str, namespace: str = "") -> Object | None:
         """An object as it is now; `kind` is in the plural."""
         return self._objects[kind].get((namespace, name))
+
+    def as_it_was(self, at_s: float, kind: str, name: str) -> Object | None:
+        """A cluster-wide object as it was at that time (time.monotonic); None if it was not yet there."""
+        events = [item for version, _, item in list(self._events[kind]) if self._made_s[version] <= at_s]
+        return next((item for item in reversed(events) if item["metadata"]["name"] == name), None)
 
     def all(self, kind: str) -> list[Object]:
         return list(self._objects[kind].values())
@@ -268,6 +275,7 @@ class KubernetesServer:
 
     def _versioned(self, item: Object) -> Object:
         self._version += 1
+        self._made_s[self._version] = time.monotonic()
         return {**item, "metadata": {**item["metadata"], "resourceVersion": str(self._version)}}
 
 

@@ -6,6 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
+from tests.support.waiting import PATIENCE_S
+
 PIECE = b"0123456789abcdef" * 256
 
 
@@ -14,14 +16,14 @@ class _Request(BaseHTTPRequestHandler):
     server: "PacedServer"
 
     def do_GET(self) -> None:
-        """`/PIECES/SECONDS`: so many pieces, one each so many seconds."""
+        """`/PIECES/SECONDS`: so many pieces, one each so many seconds until `hurry` is set."""
         pieces, pause_s = self.path.strip("/").split("/")
         self.server.began.release()
         self.send_response(200)
         self.send_header("content-length", str(int(pieces) * len(PIECE)))
         self.end_headers()
         for _ in range(int(pieces)):
-            time.sleep(float(pause_s))
+            self.server.hurry.wait(float(pause_s))
             self.wfile.write(PIECE)
 
     def log_message(self, *_arguments: object) -> None:
@@ -29,7 +31,8 @@ class _Request(BaseHTTPRequestHandler):
 
 
 class PacedServer(ThreadingHTTPServer):
-    """Serves on loopback while it is entered; `began` counts the requests that have arrived."""
+    """Serves on loopback while it is entered; `began` counts the requests that have arrived, `hurry` ends
+    all pauses."""
 
     daemon_threads = True
     block_on_close = False
@@ -38,13 +41,14 @@ class PacedServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.began = threading.Semaphore(0)
+        self.hurry = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
 
-    def wait_for_requests(self, count: int, timeout_s: float = 10) -> None:
+    def wait_for_requests(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Returns when `count` more requests have arrived."""
         deadline_s = time.monotonic() + timeout_s
         for number in range(count):

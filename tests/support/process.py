@@ -30,7 +30,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.ports import accepts, free_address, split_address
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 STDERR_TAIL_CHARACTERS = 4000
@@ -111,7 +111,7 @@ class Process:
         self._end_was_asked_for = True
         self.signal(signal.SIGTERM)
 
-    def wait(self, timeout_s: float = 15) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Waits for its end and returns its exit status; AssertionError when it takes over `timeout_s`."""
         self._end_was_asked_for = True
         try:
@@ -119,7 +119,7 @@ class Process:
         except subprocess.TimeoutExpired:
             raise self.failure(f"still runs after {timeout_s:g} s") from None
 
-    def stop(self, timeout_s: float = 15, expect: int = 0) -> None:
+    def stop(self, timeout_s: float = PATIENCE_S, expect: int = 0) -> None:
         """SIGTERM, then its end within `timeout_s` with exit status `expect`; AssertionError otherwise."""
         try:
             if not self.running:
@@ -138,7 +138,7 @@ class Process:
             self._child.kill()
         self._child.wait()
 
-    def wait_until(self, condition: Callable[[], T], what: str, timeout_s: float = 10) -> T:
+    def wait_until(self, condition: Callable[[], T], what: str, timeout_s: float = PATIENCE_S) -> T:
         """Like `wait_until`, but fails at once when the process has ended, and shows its stderr."""
 
         def checked() -> T:
@@ -153,7 +153,7 @@ class Process:
                 raise
             raise self.failure(str(error)) from None
 
-    def wait_for_port(self, address: str, timeout_s: float = 10) -> None:
+    def wait_for_port(self, address: str, timeout_s: float = PATIENCE_S) -> None:
         """Returns when a TCP connection to "host:port" is accepted."""
         with self.place.entered():
             self.wait_until(lambda: accepts(address), f"listening on {address}", timeout_s)
@@ -226,7 +226,7 @@ class ProxyProcess(Process):
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """(HTTP status, body) of a request to the admin port."""
         host, port = split_address(self.admin)
-        connecting = contextlib.closing(http.client.HTTPConnection(host, port, timeout=5))
+        connecting = contextlib.closing(http.client.HTTPConnection(host, port, timeout=PATIENCE_S))
         with self.place.entered(), connecting as connection:
             connection.request(method, path)
             response = connection.getresponse()
@@ -261,7 +261,7 @@ def start_proxy(
     directory: Path,
     *,
     env: Mapping[str, str] | None = None,
-    timeout_s: float = 20,
+    timeout_s: float = PATIENCE_S,
     place: Place = HERE,
 ) -> ProxyProcess:
     """Starts the proxy on `config` (the YAML as a mapping) and waits until it is ready.

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.admin.access_log import AccessLog, Entry, line, note
-from proxy.admin.log_writer import LogWriter
+from proxy.admin.log_writer import EXIT_GRACE_S, LogWriter
 from proxy.dataplane import DataPlane
 from tests.support.waiting import wait_until
 from tests.unit.fake_plane import Plane
@@ -374,20 +374,23 @@ def test_a_line_that_broke_off_does_not_spoil_the_next(pipe):
         writer.close()
 
 
-def run_log(path: Path, after: str) -> subprocess.CompletedProcess[bytes]:
-    """A process that logs 20,000 calls to `path`, does `after`, and ends."""
+def run_log(path: Path, grace_s: float) -> subprocess.CompletedProcess[bytes]:
+    """A process that logs 20,000 calls to `path`, closes the log, and ends; the writer has so long then."""
     script = f"""
         import asyncio
+        from proxy.admin import log_writer
         from proxy.admin.access_log import AccessLog
         from tests.unit.fake_plane import Plane
         from tests.unit.test_access_log import numbered
+
+        log_writer.EXIT_GRACE_S = {grace_s}
 
         async def main():
             plane = Plane()
             log = AccessLog(plane, {str(path)!r})
             log.start()
             plane.access_log.extend(numbered(20_000))
-            {after}
+            log.close()
 
         asyncio.run(main())
     """
@@ -395,19 +398,19 @@ def run_log(path: Path, after: str) -> subprocess.CompletedProcess[bytes]:
         [sys.executable, "-c", textwrap.dedent(script)],
         cwd=ROOT,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
 
 def test_what_waits_is_written_before_the_process_ends(tmp_path):
     path = tmp_path / "access.log"
-    ended = run_log(path, "log.close()")
+    ended = run_log(path, 60)
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert len(read(path)) == 20_000
 
 
 def test_a_disk_that_stands_still_does_not_keep_the_process_from_ending(pipe):
     path, _ = pipe
-    ended = run_log(path, "log.close()")
+    ended = run_log(path, EXIT_GRACE_S)
     assert (ended.returncode, ended.stderr) == (0, b"")

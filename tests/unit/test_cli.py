@@ -23,7 +23,7 @@ def meshctl(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
         env={**os.environ, "COLUMNS": "100", **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
 
 
@@ -163,7 +163,7 @@ def test_the_completion_command_prints_the_same_script(shell: str) -> None:
 
 def test_bash_takes_the_completion_script() -> None:
     script = f"source <({sys.executable} -m meshctl completion bash) && complete -p meshctl"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("meshctl\n")
 
@@ -204,7 +204,7 @@ def test_without_the_kubernetes_extra_a_command_says_which(tmp_path: Path, missi
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert done.returncode == 2
     assert missing in done.stderr

@@ -17,7 +17,7 @@ from tests.unit.fake_plane import BUCKETS_S, CallStats, Plane, busy_intakes, bus
 
 GET_LIVE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-SHORT = Timeouts(idle_s=0.2, request_s=0.2, response_s=0.2)
+SHORT = Timeouts(idle_s=0.5, request_s=0.5, response_s=0.5)
 
 Run = Callable[[Awaitable[None]], None]
 
@@ -68,7 +68,7 @@ async def serving(
     try:
         yield server
     finally:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await server.stop()
 
 
@@ -109,7 +109,7 @@ def answers(received: bytes, method: str = "GET") -> list[Answer]:
 
 async def received(server: AdminServer, request: bytes) -> bytes:
     """All that comes back for `request` until the server closes."""
-    async with connected(server) as (reader, writer), asyncio.timeout(10):
+    async with connected(server) as (reader, writer), asyncio.timeout(30):
         writer.write(request)
         return await reader.read()
 

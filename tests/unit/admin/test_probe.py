@@ -30,7 +30,7 @@ def test_a_port_that_accepts(run):
                 assert (answer.status, answer.text) == (200, f"port {port} accepts connections\n")
             connection, _ = held.accept()
             with connection:
-                connection.settimeout(5)
+                connection.settimeout(30)
                 assert connection.recv(1) == b"", "it is closed, and nothing was sent"
 
     run(scenario())
@@ -88,7 +88,7 @@ def test_what_says_nothing_is_not_waited_for_longer_than_a_second(run):
                 assert (await ask(server, "/live")).status == 200, "others are answered meanwhile"
                 answer = await probing
                 assert (answer.status, answer.text) == (503, f"port {port}: no connection within 1 s\n")
-                assert 0.9 < time.monotonic() - began_s < 5
+                assert 0.9 < time.monotonic() - began_s < 30
 
     run(scenario())
 

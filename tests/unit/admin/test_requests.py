@@ -22,7 +22,7 @@ from tests.unit.admin.stage import (
 
 def test_a_connection_is_kept(run):
     def client(address: str) -> None:
-        with contextlib.closing(http.client.HTTPConnection(*split_address(address), timeout=5)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(*split_address(address), timeout=30)) as connection:
             connection.connect()
             port = connection.sock.getsockname()[1]
             for path, body in (("/live", b"live\n"), ("/nothing", b"not found\n"), ("/ready", b"ready\n")):

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -68,9 +69,9 @@ def review(held: Any, namespace: str = "shop", **request: Any) -> Object:
     }
 
 
-def bundle(server: KubernetesServer) -> bytes:
-    """The caBundle, as API servers have it."""
-    held = server.find(CONFIGURATIONS, "meshctl-injector")
+def bundle(server: KubernetesServer, at_s: float = math.inf) -> bytes:
+    """The caBundle, as API servers have it, or had it at that time (time.monotonic)."""
+    held = server.as_it_was(at_s, CONFIGURATIONS, "meshctl-injector")
     assert held is not None
     return base64.b64decode(held["webhooks"][1]["clientConfig"].get("caBundle", ""))
 

@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.unit.controller.test_messages import assignment, response
 
 SERVICE = "envoy.service.endpoint.v3.EndpointDiscoveryService"
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 
 pytestmark = pytest.mark.asyncio
 
@@ -243,9 +243,10 @@ async def test_a_controller_that_does_not_answer_is_left_for_another() -> None:
         await asyncio.sleep(0.4)
         assert len(world.controller.requests) == 1, "nothing was asked"
         world.directory.follow("voting:8080")
-        await world.until(lambda: len(world.controller.requests) == 3)
-        await world.controller.to_say.put(response(assignment()))
-        await world.until(lambda: world.told)
+        await world.until(lambda: len(world.controller.requests) >= 3)
+        while not world.told:  # a stream may be left just as it is answered
+            await world.controller.to_say.put(response(assignment()))
+            await asyncio.sleep(0.05)
         streams = len(world.controller.requests)
         await asyncio.sleep(0.4)
         assert len(world.controller.requests) == streams

@@ -100,7 +100,7 @@ async def test_other_namespaces_than_those_of_the_controller_are_none_of_its_bus
 @pytest.mark.asyncio
 async def test_what_a_namespace_says_is_followed(server: KubernetesServer, tmp_path: Path) -> None:
     async def becomes(caller: Caller, expected: list[str]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while names(await caller.injected(pod(), "plain")) != expected:
                 pass
 
@@ -130,12 +130,16 @@ async def test_a_pod_of_a_namespace_that_cannot_be_had_is_let_through_in_time(
     async with stage(server, tmp_path) as caller:
         assert patch_of(await caller.ask(review(pod(), "absent"))) == []
         server.silent = True
-        began_s = asyncio.get_running_loop().time()
-        response = await caller.ask(review(pod(), "unknown"))
-        took_s = asyncio.get_running_loop().time() - began_s
-        assert patch_of(response) == []
-        assert response["warnings"] == ["meshctl: the annotations of namespace unknown could not be had"]
-        assert took_s < 4, "the API server waits for 5 s"
+
+        async def let_through_after_s() -> float:
+            began_s = asyncio.get_running_loop().time()
+            response = await caller.ask(review(pod(), "unknown"))
+            assert patch_of(response) == []
+            assert response["warnings"] == ["meshctl: the annotations of namespace unknown could not be had"]
+            return asyncio.get_running_loop().time() - began_s
+
+        if await let_through_after_s() >= 4:  # a machine that stood still, or too long every time
+            assert await let_through_after_s() < 4, "the API server waits for 5 s"
         assert names(await caller.injected(pod(inject="enabled"), "unknown")) == [INIT, SIDECAR]
         assert names(await caller.injected(pod())) == [INIT, SIDECAR], "what was known stays"
 
@@ -293,7 +297,7 @@ async def test_a_controller_that_is_told_to_stop_gives_its_connections_back(
             assert not await closes()
             controller.shutdown()
             await until(lambda: not controller.ready()[0])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not await closes():
                     pass
 

@@ -26,7 +26,7 @@ from tests.unit.kubernetes.stage import until
 
 TYPE_URL = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 NOT_FOUND, INVALID_ARGUMENT = 5, 3
-TIMEOUT_S = 10.0
+TIMEOUT_S = 30.0
 
 Row = tuple[str, str, int, str, str, str]
 """(zone, address, port, pod, uid, protocol)."""

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.asyncio
 VOTING = "voting.emojivote:8080"
 HOURS = Limits(pause_s=3600.0)
 NO_PAUSE = Limits(pause_s=0.0)
+PAUSE_S = 0.5
 
 
 def pods(*numbers: int, name: str = "a", of: str = "voting") -> Object:
@@ -87,16 +88,20 @@ async def test_the_first_change_is_sent_at_once_and_later_ones_together_after_th
         put(catalog, pods(3))
         put(catalog, pods(8, name="w", of="web"))
         await web.has_nothing_more()
-    async with served(catalog, limits=Limits(pause_s=0.2)) as it, sidecar(it, VOTING, "web:8080") as web:
+    async with served(catalog, limits=Limits(pause_s=PAUSE_S)) as it, sidecar(it, VOTING, "web:8080") as web:
         await web.read()
+        began_s = asyncio.get_running_loop().time()
         put(catalog, pods(4))
         await web.read()
         for number in range(5, 90):
             put(catalog, pods(number), pods(number + 100, name="w", of="web"))
             await asyncio.sleep(0)
-        response = await web.read()
-        assert len(response.resources) == 2
-        assert web.has == {VOTING: [row(89)], "web:8080": [row(189)]}
+        read = [await web.read()]
+        while web.has != {VOTING: [row(89)], "web:8080": [row(189)]}:
+            read.append(await web.read())
+        pauses = (asyncio.get_running_loop().time() - began_s) / PAUSE_S
+        assert len(read) <= pauses, "one, unless all that took longer than a pause"
+        assert len(read[0].resources) == 2
 
 
 async def test_a_new_name_does_not_wait_for_the_pause_and_brings_along_what_did() -> None:
@@ -115,14 +120,14 @@ async def test_a_new_name_does_not_wait_for_the_pause_and_brings_along_what_did(
 
 async def test_what_changes_back_within_the_pause_is_not_sent() -> None:
     catalog = filled(service(), pods(1))
-    async with served(catalog, limits=Limits(pause_s=0.05)) as it, sidecar(it, VOTING) as web:
+    async with served(catalog, limits=Limits(pause_s=2.0)) as it, sidecar(it, VOTING) as web:
         await web.read()
         put(catalog, pods(2))
         await web.read()
         put(catalog, pods(3))
         await asyncio.sleep(0)
         put(catalog, pods(2))
-        await web.has_nothing_more(0.3)
+        await web.has_nothing_more(2.5)
 
 
 async def test_names_in_different_words_and_streams_share_what_is_serialized() -> None:
@@ -142,4 +147,4 @@ async def test_the_time_from_a_change_until_it_is_sent_is_measured_and_answers_a
         put(catalog, pods(2))
         await web.read()
         await it.reaches(1, "change_seconds_count")
-        assert 0 < it.metric("change_seconds_sum") < 5
+        assert 0 < it.metric("change_seconds_sum") < 30

@@ -121,10 +121,10 @@ def test_a_value_that_is_too_long_is_wrong_before_it_is_read(name: str) -> None:
 @pytest.mark.parametrize("piece", ["a", "a-", "a.", "a-a.", "a/", "a_", "aA", "0:", "[:", "a:1/"])
 def test_an_image_that_is_nearly_right_is_refused_at_once(piece: str) -> None:
     for repeated in (28 // len(piece), 480 // len(piece)):
-        began_s = time.perf_counter()
+        began_s = time.process_time()
         with pytest.raises(AnnotationsError, match="proxy-image"):
             chosen(**{f"{PREFIX}proxy-image": piece * repeated + "!"})
-        assert time.perf_counter() - began_s < 4, "whoever makes a pod could stop the controller"
+        assert time.process_time() - began_s < 4, "whoever makes a pod could stop the controller"
 
 
 @pytest.mark.parametrize(("resource", "low", "high"), [("cpu", "100m", "1"), ("memory", "64M", "64Mi")])

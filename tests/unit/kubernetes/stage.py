@@ -76,7 +76,7 @@ class Reader:
         return updates
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Polls until it is true; AssertionError after `timeout_s`."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():

@@ -28,16 +28,20 @@ class Seen:
 
     def __init__(self) -> None:
         self.lists: list[int] = []
+        self.events = 0
 
     def replace(self, items: Sequence[Any]) -> None:
         self.lists.append(len(items))
 
-    def put(self, item: Any) -> None: ...
+    def put(self, _item: Any) -> None:
+        self.events += 1
 
     def drop(self, item: Any) -> None: ...
 
 
-async def sleeps_of(server: KubernetesServer, directory: Path, *, highest: bool, count: int = SLEEPS) -> list[float]:
+async def sleeps_of(
+    server: KubernetesServer, directory: Path, *, highest: bool, count: int = SLEEPS, seen: Seen | None = None
+) -> list[float]:
     """The first pauses of a follower, with jitter at one end."""
     slept_s: list[float] = []
     enough = asyncio.Event()
@@ -54,8 +58,10 @@ async def sleeps_of(server: KubernetesServer, directory: Path, *, highest: bool,
 
     connection = ApiServer(KubernetesConfig(kubeconfig=str(server.kubeconfig(directory))))
     collection = Collection("/apis/discovery.k8s.io/v1/endpointslices")
-    following = asyncio.create_task(Follower(connection, collection, Seen(), sleep=sleep, uniform=uniform).run())
-    await asyncio.wait_for(enough.wait(), 20)
+    following = asyncio.create_task(
+        Follower(connection, collection, seen or Seen(), sleep=sleep, uniform=uniform).run()
+    )
+    await asyncio.wait_for(enough.wait(), 60)
     following.cancel()
     await asyncio.wait({following})
     await connection.close()
@@ -100,18 +106,19 @@ async def test_retry_after_is_obeyed_within_reason(server: KubernetesServer, tmp
 @pytest.mark.asyncio
 async def test_an_event_ends_the_series_of_pauses(server: KubernetesServer, tmp_path: Path) -> None:
     item: Object = endpoint_slice("a")
+    seen = Seen()
 
     async def play() -> None:
         await until(lambda: server.count("list") >= 2)
         server.refuse_lists = None
         await until(lambda: server.watches(SLICES))
         server.put(item)
-        await asyncio.sleep(0.1)
+        await until(lambda: seen.events)
         server.fail_watches(SLICES, 410)
         server.refuse_lists = 500
 
     server.refuse_lists = 500
     playing = asyncio.create_task(play())
-    slept_s = await sleeps_of(server, tmp_path, highest=True, count=30)
+    slept_s = await sleeps_of(server, tmp_path, highest=True, count=30, seen=seen)
     await playing
     assert slept_s.count(0.5) == 2

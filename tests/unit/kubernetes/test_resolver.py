@@ -20,7 +20,7 @@ from tests.support.kubernetes_objects import Object, endpoint, endpoint_slice, s
 from tests.support.kubernetes_server import SERVICES, SLICES, KubernetesServer
 from tests.unit.kubernetes.stage import until
 
-SOON_S = 10.0
+SOON_S = 30.0
 
 
 def pods(name: str, *numbers: int) -> Object:

@@ -6,9 +6,11 @@ called, so that none pays for another. What the commands do is not known here.
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
@@ -20,11 +22,29 @@ from meshctl.inject import inject, uninject
 from meshctl.install import install, uninstall, upgrade
 from meshctl.lifecycle import await_ready, shutdown
 from meshctl.metrics import metrics
+from meshctl.options import EXIT_INTERRUPTED
 from meshctl.versions import version
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
+from proxy.version import VERSION
 
 PROGRAM = "meshctl"
 EXIT_WRONG_CONFIG = 2
+DISK_TROUBLES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+GROUPS: Final[Mapping[str, Sequence[str]]] = {
+    "In a cluster": ("install", "upgrade", "uninstall", "check", "endpoints", "metrics", "inject", "uninject"),
+    "In a pod": ("proxy", "init-iptables", "await", "shutdown"),
+    "Here": ("demo", "completion", "version"),
+}
+"""The commands as help lists them, and docs/cli.md."""
+
+GENERAL_EXIT_CODES = """\b
+Exit codes:
+  0  it did what was asked
+  1  it looked, and the answer is no
+  2  nothing was done, or nothing is known: wrong usage or input, or a cluster that cannot be asked
+  130  interrupted
+"""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -42,7 +62,27 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands in groups, and how each ends that is interrupted or cannot write."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(limit=100)) for name in names])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            if error.errno not in DISK_TROUBLES:
+                raise
+            raise click.ClickException(f"the output cannot be written: {error.strerror}") from error
+
+
+@click.group(cls=Commands, epilog=GENERAL_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(prog)s %(version)s", help="Print the version and exit.")
 def cli() -> None:
     """A sidecar proxy that balances gRPC call by call.
 

@@ -162,10 +162,8 @@ def uninstall(namespace: str, access: Access) -> None:
 
 def _manifests(given: Values, namespace: str) -> list[Manifest]:
     from meshctl.chart.values import ValuesError
-    from meshctl.installation import is_namespace, manifests
+    from meshctl.installation import manifests
 
-    if not is_namespace(namespace):
-        raise click.BadParameter(f"{namespace!r} is not a namespace's name", param_hint="--namespace")
     try:
         return manifests(given, namespace)
     except ValuesError as error:

@@ -29,6 +29,7 @@ from proxy.version import VERSION
 
 PROGRAM = "meshctl"
 EXIT_WRONG_CONFIG = 2
+ALL_PASSES: Final = " (all passes through to where it was going)"
 DISK_TROUBLES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 GROUPS: Final[Mapping[str, Sequence[str]]] = {
@@ -176,11 +177,13 @@ def summary(config: Config) -> list[str]:
         for item in config.clusters
     ]
     routes = [(_calls(route.match), "->", _targets(route)) for route in config.routes]
+    discovery = _discovery(config)
     return [
         f"admin: {config.admin.address}",
         *_table("listeners", listeners),
         *_table("clusters", clusters),
-        *(_table("routes", routes) if routes else ["routes: 0 (all passes through to where it was going)"]),
+        *(_table("routes", routes) if routes else [f"routes: 0{'' if discovery else ALL_PASSES}"]),
+        *discovery,
     ]
 
 
@@ -189,9 +192,17 @@ def _accepted(listener: ListenerConfig) -> str:
     return listener.protocol + (f", intercepts {listener.intercept}" if listener.intercept else "")
 
 
+def _discovery(config: Config) -> list[str]:
+    """Who is asked of names that no route takes."""
+    asked = {"controller": f"controller {config.discovery.controller}", "direct": "direct, the Kubernetes API"}
+    return [f"discovery: {asked[config.discovery.mode]}"] if config.discovery.mode in asked else []
+
+
 def _source(cluster: ClusterConfig) -> str:
     if cluster.dns is not None:
         return f"dns {cluster.dns.name}:{cluster.dns.port}"
+    if (of := cluster.kubernetes) is not None:
+        return f"kubernetes {of.namespace}/{of.service}:{of.port}"
     count = len(cluster.static.endpoints) if cluster.static is not None else 0
     return f"static, {count} endpoint{'' if count == 1 else 's'}"
 

@@ -79,6 +79,21 @@ routes: [{cluster: used}]
     assert "  idle  http2  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
 
 
+def test_check_says_where_endpoints_come_from_and_who_is_asked_of_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text("""
+listeners: [{name: a, address: "[::1]:4140"}]
+clusters: [{name: voting, kubernetes: {service: voting, namespace: shop, port: grpc}}]
+routes: [{cluster: voting}]
+""")
+    assert "  voting  http2  peak_ewma  kubernetes shop/voting:grpc\n" in meshctl("proxy", "--check", str(path)).stdout
+    path.write_text("listeners: [{name: outbound, address: '127.0.0.1:4140', intercept: outbound}]")
+    for mode, told in (("direct", "direct, the Kubernetes API"), ("controller", "controller mesh.svc:8086")):
+        asked = {"MESHCTL_DISCOVERY_MODE": mode, "MESHCTL_DISCOVERY_NAMESPACE": "shop"}
+        done = meshctl("proxy", "--check", str(path), **asked, MESHCTL_DISCOVERY_CONTROLLER="mesh.svc:8086")
+        assert done.stdout.endswith(f"clusters: 0\nroutes: 0\ndiscovery: {told}\n"), done.stderr
+
+
 def test_check_says_of_a_file_without_routes_that_all_passes_through(tmp_path: Path) -> None:
     path = tmp_path / "proxy.yaml"
     path.write_text("listeners: [{name: outbound, address: '127.0.0.1:4140', intercept: outbound}]")

@@ -6,9 +6,11 @@ called, so that none pays for another. What the commands do is not known here.
 
 from __future__ import annotations
 
+import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
@@ -20,11 +22,30 @@ from meshctl.inject import inject, uninject
 from meshctl.install import install, uninstall, upgrade
 from meshctl.lifecycle import await_ready, shutdown
 from meshctl.metrics import metrics
+from meshctl.options import EXIT_INTERRUPTED
 from meshctl.versions import version
 from proxy.config import ClusterConfig, Config, ConfigError, ListenerConfig, MatchConfig, RouteConfig, load
+from proxy.version import VERSION
 
 PROGRAM = "meshctl"
 EXIT_WRONG_CONFIG = 2
+ALL_PASSES: Final = " (all passes through to where it was going)"
+DISK_TROUBLES: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+GROUPS: Final[Mapping[str, Sequence[str]]] = {
+    "In a cluster": ("install", "upgrade", "uninstall", "check", "endpoints", "metrics", "inject", "uninject"),
+    "In a pod": ("proxy", "init-iptables", "await", "shutdown"),
+    "Here": ("demo", "completion", "version"),
+}
+"""The commands as help lists them, and docs/cli.md."""
+
+GENERAL_EXIT_CODES = """\b
+Exit codes:
+  0  it did what was asked
+  1  it looked, and the answer is no
+  2  nothing was done, or nothing is known: wrong usage or input, or a cluster that cannot be asked
+  130  interrupted
+"""
 
 EXIT_CODES = """\b
 Exit codes:
@@ -42,7 +63,27 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands in groups, and how each ends that is interrupted or cannot write."""
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, names in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(limit=100)) for name in names])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            if error.errno not in DISK_TROUBLES:
+                raise
+            raise click.ClickException(f"the output cannot be written: {error.strerror}") from error
+
+
+@click.group(cls=Commands, epilog=GENERAL_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, message="%(prog)s %(version)s", help="Print the version and exit.")
 def cli() -> None:
     """A sidecar proxy that balances gRPC call by call.
 
@@ -136,11 +177,13 @@ def summary(config: Config) -> list[str]:
         for item in config.clusters
     ]
     routes = [(_calls(route.match), "->", _targets(route)) for route in config.routes]
+    discovery = _discovery(config)
     return [
         f"admin: {config.admin.address}",
         *_table("listeners", listeners),
         *_table("clusters", clusters),
-        *(_table("routes", routes) if routes else ["routes: 0 (all passes through to where it was going)"]),
+        *(_table("routes", routes) if routes else [f"routes: 0{'' if discovery else ALL_PASSES}"]),
+        *discovery,
     ]
 
 
@@ -149,9 +192,17 @@ def _accepted(listener: ListenerConfig) -> str:
     return listener.protocol + (f", intercepts {listener.intercept}" if listener.intercept else "")
 
 
+def _discovery(config: Config) -> list[str]:
+    """Who is asked of names that no route takes."""
+    asked = {"controller": f"controller {config.discovery.controller}", "direct": "direct, the Kubernetes API"}
+    return [f"discovery: {asked[config.discovery.mode]}"] if config.discovery.mode in asked else []
+
+
 def _source(cluster: ClusterConfig) -> str:
     if cluster.dns is not None:
         return f"dns {cluster.dns.name}:{cluster.dns.port}"
+    if (of := cluster.kubernetes) is not None:
+        return f"kubernetes {of.namespace}/{of.service}:{of.port}"
     count = len(cluster.static.endpoints) if cluster.static is not None else 0
     return f"static, {count} endpoint{'' if count == 1 else 's'}"
 

@@ -90,7 +90,12 @@ class Cluster:
             raise
         except Exception as error:
             # The loader does not check what it reads, and plugins are other people's programs.
-            raise AccessError(f"cannot log in to the cluster: {error}", "see that `kubectl get ns` works") from error
+            hint = (
+                "`kubectl config get-contexts` lists them"
+                if self._access.context
+                else "see that `kubectl get ns` works"
+            )
+            raise AccessError(f"cannot log in to the cluster: {_not_loaded(error)}", hint) from error
         self._configuration, self.server = configuration, configuration.host
         return self
 
@@ -176,7 +181,7 @@ class Cluster:
         except TimeoutError as error:
             raise self._unreachable(f"no answer within {self._access.timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._unreachable(str(error) or type(error).__name__) from error
+            raise self._unreachable(_no_answer(error)) from error
         if not 200 <= response.status < 300:
             raise _refused(response.status, content, f"{method} {path}")
         return content
@@ -217,6 +222,26 @@ def _kubeconfig(access: Access) -> str | None:
             f"there is no kubeconfig at {paths}{elsewhere}", "name one with --kubeconfig FILE, or with KUBECONFIG"
         )
     return None
+
+
+def _not_loaded(error: Exception) -> str:
+    """Why a kubeconfig is no help, on one line."""
+    if isinstance(error, (AttributeError, TypeError)):  # what the loader falls over
+        return "the kubeconfig does not hold what one has to"
+    return " ".join(str(error).split())
+
+
+def _no_answer(error: Exception) -> str:
+    """Why a request had no answer, without aiohttp's own words around it."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return f"its certificate is not trusted: {error.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            number = error.os_error.errno or 0  # below 0: of a look-up, whose own words are good
+            return os.strerror(number) if number > 0 else error.os_error.strerror or str(error)
+        case aiohttp.InvalidURL():
+            return "that is no URL"
+    return str(error) or type(error).__name__
 
 
 def _own_namespace() -> str:

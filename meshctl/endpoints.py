@@ -19,6 +19,7 @@ from meshctl.options import (
     needed,
     pod_namespace_option,
 )
+from meshctl.parameters import Pod
 from meshctl.terminal import output_option, show_json, table
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ SIDECAR_KEYS = ("address", "pod", "weight", "state", "ewma_ms", "in_flight", "ca
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("authority", required=False)
-@click.option("--pod", metavar="[NS/]POD", help="Ask the sidecar of that pod, and not the controller.")
+@click.option("--pod", type=Pod(), metavar="[NS/]POD", help="Ask the sidecar of that pod, and not the controller.")
 @click.option("--zone", metavar="NAME", help="As a caller in that zone sees it; for the controller.")
 @pod_namespace_option
 @controller_namespace_option
@@ -52,13 +53,13 @@ def endpoints(access: Access, authority: str | None, pod: str | None, output: st
     namespace (-n) of the pod that calls. The controller says which pods there are. With --pod its sidecar says how
     they do, of all that it calls if AUTHORITY is left out.
     """
-    if authority is None and pod is None:
+    if not authority and pod is None:
         raise click.UsageError("Name an AUTHORITY, or with --pod a pod whose sidecar to ask.")
     if pod is not None:
         found = ask(access, lambda cluster: _of_sidecar(cluster, authority, pod, options["namespace"]))
         lines = _sidecar_lines
     else:
-        assert authority is not None
+        assert authority
         found = ask(access, lambda cluster: _of_controller(cluster, authority, options))
         lines = _controller_lines
     if output == "json":

@@ -96,7 +96,11 @@ def inject(paths: tuple[str, ...], image: str | None, native_sidecar: bool, disc
     from injector.annotations import image as checked
     from injector.patch import injection
     from injector.settings import Settings
+    from proxy.address import named_address
+    from proxy.schema import INVALID, Errors
 
+    if named_address(controller, "", Errors()) is INVALID:
+        raise click.BadParameter(f"{controller!r} is not host:port, such as {CONTROLLER}", param_hint="--controller")
     try:
         settings = Settings(
             image=checked(image or default_image()),
@@ -133,6 +137,8 @@ def default_image() -> str:
 def _run(paths: Sequence[str], tally: Tally, change: Callable[[Mapping[str, Any], Mapping[str, Any]], Outcome]) -> None:
     from meshctl.manifests import ManifestError, joined
 
+    if not paths and sys.stdin.isatty():
+        raise click.UsageError("Name a FILE or a DIR, or - to type manifests here.")
     try:
         read = list(_documents(paths or ("-",)))
         namespaces = _namespaces(read)

@@ -117,7 +117,7 @@ def upgrade(namespace: str, access: Access, given: Values) -> None:
     except ValuesError as error:
         fail(f"the settings that the cluster has cannot be read: {error}", "set them again with meshctl install")
     if before is None:
-        _no_installation(namespace)
+        _no_installation(namespace, "install it with `meshctl install`, or ")
     after = merged(before, given)
     made = _manifests(after, namespace)
     _tell_of_pinned_image(after)
@@ -162,10 +162,8 @@ def uninstall(namespace: str, access: Access) -> None:
 
 def _manifests(given: Values, namespace: str) -> list[Manifest]:
     from meshctl.chart.values import ValuesError
-    from meshctl.installation import is_namespace, manifests
+    from meshctl.installation import manifests
 
-    if not is_namespace(namespace):
-        raise click.BadParameter(f"{namespace!r} is not a namespace's name", param_hint="--namespace")
     try:
         return manifests(given, namespace)
     except ValuesError as error:
@@ -220,10 +218,11 @@ def _tell_of_pinned_image(values: Values) -> None:
             )
 
 
-def _no_installation(namespace: str) -> NoReturn:
+def _no_installation(namespace: str, instead: str = "") -> NoReturn:
     fail(
         f"the namespace {namespace} has nothing that meshctl installed",
-        f"say which one with --namespace, if it is not {NAMESPACE}; what Helm installed, Helm upgrades and uninstalls",
+        f"{instead}say which one with --namespace, if it is not {NAMESPACE}; what Helm installed, Helm upgrades and "
+        "uninstalls",
     )
 
 

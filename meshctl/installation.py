@@ -9,7 +9,6 @@ An object belongs to the installation of a namespace by its labels (`labels`), w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -60,7 +59,6 @@ _TAKEN_DOWN: Final = (
 )
 # Of what is always there, or comes and goes with something else.
 _NOBODYS: Final = frozenset({"events", "endpoints", "endpointslices"})
-is_namespace: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?").fullmatch
 _MADE_BY_KUBERNETES: Final = frozenset(
     {"configmaps/kube-root-ca.crt", "configmaps/openshift-service-ca.crt", "serviceaccounts/default"}
 )

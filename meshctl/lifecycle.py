@@ -6,20 +6,25 @@ paths mean is the admin server's.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException
-from typing import Any, NoReturn
+from typing import Any
 
 import click
+
+from meshctl.options import fail
+from meshctl.parameters import Seconds
 
 EVERY_ADDRESS = ("0.0.0.0", "::")
 LOOPBACK = "127.0.0.1"  # which a pod always has, whatever its other addresses are
 
 EVERY_S = 0.1
 ANSWER_S = 2.0  # how long one answer may take
+EXIT_FAILED = 1
+NO_ANSWER = "no answer"
+ADDRESS_HINT = "does the sidecar run, and is this its admin address? --address or MESHCTL_ADMIN_ADDRESS say another"
 
 AWAIT_EXIT_CODES = """\b
 Exit codes:
@@ -65,7 +70,7 @@ ADDRESS = click.option(
 TIMEOUT = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=120.0,
     show_default=True,
     help="How long to wait, in seconds.",
@@ -85,7 +90,7 @@ def await_ready(address: tuple[str, int], timeout_s: float) -> None:
         try:
             status, text = ask(address, "GET", "/ready")
         except (OSError, HTTPException) as error:
-            return f"no answer: {error}"
+            return no_answer(error)
         return None if status == 200 else text
 
     wait(why_not, timeout_s, "not ready")
@@ -103,9 +108,9 @@ def shutdown(address: tuple[str, int], waits: bool, timeout_s: float) -> None:
     try:
         status, text = ask(address, "POST", "/shutdown")
     except (OSError, HTTPException) as error:
-        fail(f"no answer: {error}")
+        fail(no_answer(error), ADDRESS_HINT, EXIT_FAILED)
     if status != 200:
-        fail(text)
+        fail(f"it does not drain: {text}", code=EXIT_FAILED)
     if waits:
         wait(lambda: still_there(address), timeout_s, "not gone")
 
@@ -132,10 +137,10 @@ def wait(why_not: Callable[[], str | None], timeout_s: float, what: str) -> None
     deadline_s = time.monotonic() + timeout_s
     while (reason := why_not()) is not None:
         if time.monotonic() + EVERY_S > deadline_s:
-            fail(f"{what} within {timeout_s:g} s: {reason}")
+            hint = ADDRESS_HINT if reason.startswith(NO_ANSWER) else ""
+            fail(f"{what} within {timeout_s:g} s: {reason}", hint, EXIT_FAILED)
         time.sleep(EVERY_S)
 
 
-def fail(problem: str) -> NoReturn:
-    click.echo(f"meshctl: {problem}", err=True)
-    sys.exit(1)
+def no_answer(error: OSError | HTTPException) -> str:
+    return f"{NO_ANSWER}: {getattr(error, 'strerror', None) or error or type(error).__name__}"

@@ -74,7 +74,8 @@ def documents(source: str, text: str) -> list[Document]:
             found.append(Document(source, part, _unshared(_read(part))))
         except (YAMLError, ValueError, RecursionError) as error:
             cause = " ".join(str(getattr(error, "problem", "") or error).split())[:300]
-            raise ManifestError(f"{source}: document {number}: {cause}{_line(error)}") from error
+            hint = "; a template has to be rendered first, by `helm template` say" if "{{" in part else ""
+            raise ManifestError(f"{source}: document {number}: {cause}{_line(error)}{hint}") from error
     return found
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from meshctl.options import AbsentError, access_options, ask, needed, pod_namespace_option
+from meshctl.parameters import Pod, Seconds
 from meshctl.terminal import output_option, show_json, table
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ Exit codes:
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("pod", metavar="[NS/]POD")
+@click.argument("pod", type=Pod(), metavar="[NS/]POD")
 @click.option("--raw", is_flag=True, help="The page /metrics as it is, in Prometheus' text format.")
 @click.option(
     "--interval",
     "interval_s",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=Seconds(min=0.1, max=3600),
     default=5.0,
     show_default=True,
     metavar="SECONDS",

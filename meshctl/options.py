@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from meshctl.access import ANSWER_S, Access
+from meshctl.parameters import Namespace, Seconds
 
 if TYPE_CHECKING:
     from meshctl.cluster import Cluster
@@ -31,7 +32,9 @@ T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 namespace_option = click.option(
+    "-n",
     "--namespace",
+    type=Namespace(),
     default=NAMESPACE,
     show_default=True,
     metavar="NAME",
@@ -40,10 +43,11 @@ namespace_option = click.option(
 
 
 pod_namespace_option = click.option(
-    "-n", "--namespace", metavar="NAME", help="The pod's namespace.  [default: the context's]"
+    "-n", "--namespace", type=Namespace(), metavar="NAME", help="The pod's namespace.  [default: the context's]"
 )
 controller_namespace_option = click.option(
     "--controller-namespace",
+    type=Namespace(),
     default=NAMESPACE,
     show_default=True,
     metavar="NAME",
@@ -68,7 +72,7 @@ def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--timeout",
         "timeout_s",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(min=0, min_open=True),
         default=ANSWER_S,
         show_default=True,
         metavar="SECONDS",

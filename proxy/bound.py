@@ -44,5 +44,5 @@ def _bound(address: SocketAddress) -> socket.socket:
         made.bind((address.host, address.port))
     except OSError as error:
         made.close()
-        raise OSError(error.errno, f"{address}: {error.strerror}") from error
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
     return made

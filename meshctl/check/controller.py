@@ -12,12 +12,22 @@ from meshctl.check.permissions import listed
 from meshctl.check.podstate import troubles
 
 LEASE_LATE_S: Final = 60.0
+NAMESPACE: Final = "meshctl"  # unless another one is named
 
 
 def again(facts: Facts) -> str:
-    """The hint that puts back whatever is missing."""
-    where = f" --namespace {facts.namespace}" if facts.namespace != "meshctl" else ""
-    return f"put it back: `meshctl upgrade{where} | kubectl apply -f -`"
+    """The hint that puts back whatever is missing, which is all of it where there is no controller."""
+    if facts.installed_in is None or facts.deployment is None:
+        return _install(facts)
+    return f"put it back: `meshctl upgrade{_where(facts)} | kubectl apply -f -`"
+
+
+def _install(facts: Facts) -> str:
+    return f"install it: `meshctl install{_where(facts)} | kubectl apply -f -`"
+
+
+def _where(facts: Facts) -> str:
+    return f" --namespace {facts.namespace}" if facts.namespace != NAMESPACE else ""
 
 
 def _namespace(facts: Facts) -> Iterator[Problem]:
@@ -25,8 +35,7 @@ def _namespace(facts: Facts) -> Iterator[Problem]:
     if found is None:
         yield Problem(
             f"there is no namespace {facts.namespace}",
-            "install it: `meshctl install | kubectl apply -f -`; if it is installed in another namespace, name that "
-            "with --namespace",
+            f"{_install(facts)}; if it is installed in another namespace, name that with --namespace",
         )
     elif metadata(found).get("deletionTimestamp"):
         yield Problem(f"namespace {facts.namespace} is being deleted", "wait until it is gone, then install again")
@@ -36,7 +45,7 @@ def _deployment(facts: Facts) -> Iterator[Problem]:
     if known(facts.deployment) is None:
         yield Problem(
             f"there is no deployment {CONTROLLER} in namespace {facts.namespace}",
-            "install it: `meshctl install | kubectl apply -f -`",
+            _install(facts),
         )
 
 

@@ -29,13 +29,18 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """In the place of a fact that could not be read, and why."""
+    """In the place of a fact that could not be read, why, and what to do about it (empty: nothing is known)."""
 
     why: str
+    hint: str = ""
 
 
 class UnknownError(Exception):
     """A check needs a fact that could not be read."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class NotMeantError(Exception):
@@ -45,7 +50,7 @@ class NotMeantError(Exception):
 def known(fact: T | Unread) -> T:
     """The fact. Raises UnknownError."""
     if isinstance(fact, Unread):
-        raise UnknownError(fact.why)
+        raise UnknownError(fact.why, fact.hint)
     return fact
 
 
@@ -77,7 +82,7 @@ class Check(Generic[F]):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`note`: what was found, or for `unknown` and `skipped` why nothing was."""
+    """`note`: what was found, or for `unknown` and `skipped` why nothing was, unless a problem says it."""
 
     name: str
     says: str
@@ -105,7 +110,9 @@ def _result(check: Check[F], facts: F, before: Mapping[str, Result]) -> Result:
     try:
         found = tuple(check.find(facts))
     except UnknownError as error:
-        return Result(check.name, check.says, Status.UNKNOWN, note=str(error))
+        if not error.hint:
+            return Result(check.name, check.says, Status.UNKNOWN, note=str(error))
+        return Result(check.name, check.says, Status.UNKNOWN, (Problem(str(error), error.hint),))
     except NotMeantError as error:
         return Result(check.name, check.says, Status.SKIPPED, note=str(error))
     problems = tuple(each for each in found if isinstance(each, Problem))

@@ -55,7 +55,7 @@ async def kubernetes(cluster: Cluster, facts: Facts) -> None:
     try:
         facts.server_version = await cluster.get("/version")
     except ClusterError as error:
-        facts.server_version = Unread(f"{error}; {error.hint}" if error.hint else str(error))
+        facts.server_version = Unread(str(error), error.hint)
 
 
 async def permissions(cluster: Cluster, facts: Facts) -> None:

@@ -28,9 +28,8 @@ EXIT_UNKNOWN: Final = 2
 def lines(result: Result) -> Iterator[str]:
     """What is told of one check."""
     wanted, plain_sign, colour = SIGNS[result.status]
-    told = {Status.UNKNOWN: f"not known: {result.note}", Status.SKIPPED: f"not checked: {result.note}"}.get(
-        result.status, result.note
-    )
+    without = {Status.UNKNOWN: "not known", Status.SKIPPED: "not checked"}.get(result.status, "")
+    told = ": ".join(part for part in (without, result.note) if part)
     yield f"{painted(sign(wanted, plain_sign), colour)} {result.says}{f' ({told})' if told else ''}"
     shown = result.problems[:MOST_SHOWN]
     for hint, problems in groupby(shown, key=lambda problem: problem.hint):

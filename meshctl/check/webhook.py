@@ -152,9 +152,12 @@ def _lasts(facts: Facts) -> Iterator[Problem]:
 def _renew(facts: Facts) -> str:
     if not facts.makes_certificates:
         return f"see what cert-manager says: kubectl describe certificate,certificaterequest -n {facts.namespace}"
+    log = f"kubectl logs -n {facts.namespace} deployment/{CONTROLLER}"
+    if facts.certificates is None:
+        return f"the controller makes it within seconds of its start; if it does not: {log}"
     return (
         f"have it made anew: kubectl delete secret -n {facts.namespace} {CERTIFICATE_SECRET}; if it does not come "
-        f"back: kubectl logs -n {facts.namespace} deployment/{CONTROLLER}"
+        f"back: {log}"
     )
 
 

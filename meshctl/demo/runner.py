@@ -37,6 +37,9 @@ def run_demo(keep: bool, schedule: Schedule, checkout: Path) -> int:
         status = asyncio.run(_run(keep, schedule, sources, work_dir, display))
     except (KeyboardInterrupt, asyncio.CancelledError):
         status = _INTERRUPTED
+    except SystemExit:  # by rich, when who read the output has gone
+        shutil.rmtree(work_dir, ignore_errors=True)
+        raise
     except (ProgramError, OSError) as error:
         display.close()
         print(f"The demo could not go on: {error}", file=sys.stderr)

@@ -29,8 +29,8 @@ class _Order(enum.Enum):
 class LogWriter:
     """Appends to the file at `path`, or to stdout if that is "-". Used from one thread, the event loop's.
 
-    The file is opened, and made if need be, by the writing thread; while that fails it is tried again with every
-    write. `note` makes the line that says how many are missing.
+    The file is opened, and made if need be, by the writing thread as it starts, so that a wrong path is told then;
+    while that fails it is tried again with every write. `note` makes the line that says how many are missing.
     """
 
     def __init__(self, path: str, note: Callable[[int], bytes], max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
@@ -85,6 +85,7 @@ class LogWriter:
         self._orders.put(_Order.CLOSE)
 
     def _run(self) -> None:
+        self._append(b"")
         while (order := self._orders.get()) is not _Order.CLOSE:
             if isinstance(order, bytes):
                 self._append(order)

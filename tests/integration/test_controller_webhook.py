@@ -141,6 +141,6 @@ def test_a_port_that_is_taken_ends_it_with_an_error(server: KubernetesServer, tm
     controller = WebhookProcess(server, tmp_path, **{part: {"address": taken}})
     try:
         assert controller.wait() == 1
-        assert f"{taken}: Address already in use" in controller.stderr()
+        assert f"cannot listen on {taken}: Address already in use" in controller.stderr()
     finally:
         controller.close()

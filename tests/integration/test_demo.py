@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +22,7 @@ from meshctl.demo.figures import ALL_PODS, NO_POD, Snapshot, figures_between, pe
 from meshctl.demo.phases import Schedule
 from meshctl.demo.runner import CHECKOUT, run_demo
 from tests.support.ports import free_address, split_address
-from tests.support.process import Process, start_python
+from tests.support.process import ROOT, Process, start_python
 from tests.support.waiting import wait_until
 
 SOURCES = CHECKOUT / "deploy" / "demo"
@@ -240,6 +241,24 @@ def test_an_interrupted_demo_stops_what_it_started(number: signal.Signals, tmp_p
         assert demo.wait(60) == 130
         assert list(tmp_path.iterdir()) == []
         assert not any(map(is_running, started))
+
+
+@pytest.mark.slow
+def test_a_demo_whose_reader_has_left_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "meshctl", "demo"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as demo:
+        assert demo.stdout is not None
+        assert demo.stdout.readline()
+        demo.stdout.close()
+        try:
+            assert demo.wait(30) == 1
+        finally:
+            demo.kill()
+        assert demo.stderr is not None
+        assert "Traceback" not in demo.stderr.read()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

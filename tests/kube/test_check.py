@@ -92,7 +92,8 @@ def test_a_wrong_token_cannot_check(installation: Installation, tmp_path: Path) 
     wrong.write_text(text.replace(token, "wrong"))
     code, found = installation.check("--kubeconfig", str(wrong))
     assert (code, list(found)) == (2, ["api-reachable", "api-version"])
-    assert "log in to the cluster again" in found["api-reachable"]["note"]
+    (problem,) = found["api-reachable"]["problems"]
+    assert "log in to the cluster again" in problem["hint"]
 
 
 def test_an_installation_for_one_namespace_has_no_webhook_to_check(installation: Installation) -> None:

@@ -309,6 +309,7 @@ async def test_the_event_loop_turns_while_many_calls_are_written(tmp_path):
 async def test_a_file_that_cannot_be_opened_is_tried_again(tmp_path, caplog):
     path = tmp_path / "missing" / "access.log"
     async with logging_to(path) as (plane, log):
+        await until(lambda: "No such file or directory" in caplog.text, "to be told before the first call")
         append(plane, numbered(7))
         await until(lambda: log.dropped == 7, "the loss to be counted")
         path.parent.mkdir()

@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from meshctl.__main__ import cli
+from meshctl.__main__ import GROUPS, cli
 from tests.support.process import ROOT
+from tests.unit.test_cluster import kubeconfig
 
 UNIT = Path(__file__).parent
 
@@ -74,6 +77,21 @@ routes: [{cluster: used}]
     assert done.returncode == 0
     assert "  used  http2  peak_ewma  static, 0 endpoints\n" in done.stdout
     assert "  idle  http2  peak_ewma  dns x.test:1 (no route leads here)\n" in done.stdout
+
+
+def test_check_says_where_endpoints_come_from_and_who_is_asked_of_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.yaml"
+    path.write_text("""
+listeners: [{name: a, address: "[::1]:4140"}]
+clusters: [{name: voting, kubernetes: {service: voting, namespace: shop, port: grpc}}]
+routes: [{cluster: voting}]
+""")
+    assert "  voting  http2  peak_ewma  kubernetes shop/voting:grpc\n" in meshctl("proxy", "--check", str(path)).stdout
+    path.write_text("listeners: [{name: outbound, address: '127.0.0.1:4140', intercept: outbound}]")
+    for mode, told in (("direct", "direct, the Kubernetes API"), ("controller", "controller mesh.svc:8086")):
+        asked = {"MESHCTL_DISCOVERY_MODE": mode, "MESHCTL_DISCOVERY_NAMESPACE": "shop"}
+        done = meshctl("proxy", "--check", str(path), **asked, MESHCTL_DISCOVERY_CONTROLLER="mesh.svc:8086")
+        assert done.stdout.endswith(f"clusters: 0\nroutes: 0\ndiscovery: {told}\n"), done.stderr
 
 
 def test_check_says_of_a_file_without_routes_that_all_passes_through(tmp_path: Path) -> None:
@@ -140,10 +158,79 @@ def test_every_command_explains_itself() -> None:
             assert isinstance(parameter, click.Argument) or (isinstance(parameter, click.Option) and parameter.help)
 
 
+def test_help_lists_every_command_once_and_cuts_no_sentence_short() -> None:
+    assert sorted(name for names in GROUPS.values() for name in names) == sorted(cli.commands)
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    assert "..." not in shown.partition("Options:")[2]
+    assert [title for title in re.findall(r"(?m)^(\w.*):$", shown) if title != "Options"] == list(GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["check", "-n", "../shop"], "'../shop' is not a namespace's name"),
+        (["upgrade", "--namespace", "Mesh"], "'Mesh' is not a namespace's name"),
+        (["endpoints", "a:1", "--controller-namespace", ""], "'' is not a namespace's name"),
+        (["metrics", "a/b/c"], "'a/b/c' is not a pod's name"),
+        (["endpoints", "--pod", "../../nodes"], "'../../nodes' is not a pod's name"),
+        (["metrics", "x" * 254], "is not a pod's name"),
+        (["endpoints", ""], "Name an AUTHORITY"),
+        (["check", "--timeout", "nan"], "'nan' is not a number of seconds"),
+        (["metrics", "a", "--interval", "nan"], "'nan' is not a number of seconds"),
+        (["await", "--timeout", "inf"], "'inf' is not a number of seconds"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_a_cluster_is_looked_for(arguments: list[str], said: str) -> None:
+    refused = CliRunner().invoke(cli, arguments, env={"KUBECONFIG": "/does/not/exist"})
+    assert refused.exit_code == 2
+    assert said in refused.output
+
+
+@pytest.mark.parametrize("name", ["web", "web-5d4f-x2x9q", "shop/web-0", "shop/web.example", "shop/" + "x" * 63])
+def test_a_pod_is_named_with_or_without_its_namespace(name: str) -> None:
+    refused = CliRunner().invoke(cli, ["metrics", name], env={"KUBECONFIG": "/does/not/exist"})
+    assert "there is no kubeconfig at /does/not/exist" in refused.output
+
+
+@pytest.mark.parametrize("command", [["await", "--address", "ADDRESS"], ["check"], ["metrics", "web"]])
+def test_an_interrupted_command_exits_with_130(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        words = [f"127.0.0.1:{port}" if word == "ADDRESS" else word for word in command]
+        environment = {**os.environ, "KUBECONFIG": kubeconfig(tmp_path / "kubeconfig", port)}
+        running = subprocess.Popen(
+            [sys.executable, "-m", "meshctl", *words], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            silent.settimeout(20)
+            with silent.accept()[0]:  # now it waits for an answer
+                running.send_signal(signal.SIGINT)
+                assert running.communicate(timeout=20) == (None, "")
+        finally:
+            running.kill()
+    assert running.returncode == 130
+
+
+@pytest.mark.parametrize("command", [["install"], ["proxy", "--check", "tests/unit/config_large.yaml"]])
+def test_a_full_disk_is_named_and_a_reader_that_left_is_not_mourned(command: list[str]) -> None:
+    words = [sys.executable, "-m", "meshctl", *command]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (1, "Error: the output cannot be written: No space left on device\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(words, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_version_names_itself_and_python() -> None:
     done = meshctl("version")
     assert done.returncode == 0
     assert re.fullmatch(rf"meshctl .+, Python {re.escape(sys.version.split()[0])}\n", done.stdout)
+    assert done.stdout.startswith(f"{meshctl('--version').stdout.strip()}, ")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,20 +15,22 @@ from aiohttp import web
 
 from meshctl.access import Access
 from meshctl.cluster import AccessError, Cluster, RefusedError, UnreachableError
+from tests.kube.certificates import Authority
 from tests.support.ports import free_port
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def kubeconfig(path: Path, port: int, namespace: str | None = None, **user: Any) -> str:
-    """Writes a kubeconfig with one context, `here`."""
+def kubeconfig(path: Path, server: int | str, namespace: str | None = None, **user: Any) -> str:
+    """Writes a kubeconfig with one context, `here`. `server` is a URL, or a port of loopback."""
+    url = server if isinstance(server, str) else f"http://127.0.0.1:{server}"
     context = {"cluster": "here", "user": "here", **({"namespace": namespace} if namespace else {})}
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "here",
         "contexts": [{"name": "here", "context": context}],
-        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "clusters": [{"name": "here", "cluster": {"server": url}}],
         "users": [{"name": "here", "user": {"token": "secret", **user}}],
     }
     path.write_text(yaml.safe_dump(content))
@@ -171,7 +175,31 @@ async def test_a_server_that_is_silent_is_given_up(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_nobody_listens(tmp_path: Path) -> None:
     async with Cluster(Access(kubeconfig=kubeconfig(tmp_path / "kubeconfig", free_port()))) as cluster:
-        with pytest.raises(UnreachableError, match="cannot be reached"):
+        with pytest.raises(UnreachableError, match=r"cannot be reached: Connection refused$"):
+            await cluster.get("/version")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("server", "why"),
+    [("http://127.0.0.1:99999", "that is no URL"), ("http://nowhere.invalid", "Name or service|failure in name")],
+)
+async def test_a_server_that_cannot_be_is_said_to_be_none(tmp_path: Path, server: str, why: str) -> None:
+    async with Cluster(Access(kubeconfig=kubeconfig(tmp_path / "kubeconfig", server))) as cluster:
+        with pytest.raises(UnreachableError, match=f"{server} cannot be reached: .*({why})"):
+            await cluster.get("/version")
+
+
+@pytest.mark.asyncio
+async def test_a_certificate_that_is_not_trusted_is_said_to_be_the_reason(tmp_path: Path) -> None:
+    secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    pair = Authority(tmp_path).server("api", ["127.0.0.1"])
+    secure.load_cert_chain(pair.certificate, pair.key)
+    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=secure)
+    port = listening.sockets[0].getsockname()[1]
+    path = kubeconfig(tmp_path / "kubeconfig", f"https://127.0.0.1:{port}")
+    async with listening, Cluster(Access(kubeconfig=path)) as cluster:
+        with pytest.raises(UnreachableError, match=r"its certificate is not trusted: .*verify failed"):
             await cluster.get("/version")
 
 
@@ -223,14 +251,16 @@ async def test_there_is_no_kubeconfig(access: dict[str, Any], problem: str) -> N
 async def test_a_kubeconfig_that_makes_no_sense(home: Path, content: str) -> None:
     path = home / "broken"
     path.write_text(content)
-    with pytest.raises(AccessError, match="cannot log in"):
+    with pytest.raises(AccessError, match="cannot log in") as refused:
         await opened(kubeconfig=str(path))
+    assert not re.search("object|\n", str(refused.value)), "neither Python's words nor several lines"
 
 
 @pytest.mark.asyncio
 async def test_a_context_that_is_not_there(home: Path) -> None:
-    with pytest.raises(AccessError, match="elsewhere"):
+    with pytest.raises(AccessError, match="elsewhere") as refused:
         await opened(kubeconfig=kubeconfig(home / "k", 1), context="elsewhere")
+    assert "get-contexts" in refused.value.hint
 
 
 @pytest.mark.asyncio

@@ -40,6 +40,16 @@ def test_what_was_found_stands_beside(status: Status, note: str, line: str) -> N
     assert list(report.lines(Result("a", "all is well", status, note=note))) == [line]
 
 
+def test_what_is_not_known_has_its_hint_too() -> None:
+    unknown = Result("a", "all is well", Status.UNKNOWN, (Problem("nobody answers", "wake them"),))
+    assert list(report.lines(unknown)) == [
+        "? all is well (not known)",
+        "    nobody answers",
+        "    → wake them",
+        "    docs/troubleshooting.md#a",
+    ]
+
+
 def test_very_many_problems_are_cut_short_for_people_only() -> None:
     many = Result("a", "-", Status.FAILED, tuple(Problem(str(number), "mend") for number in range(25)))
     lines = list(report.lines(many))

@@ -97,7 +97,6 @@ def test_a_selector_leaves_out_what_it_does_not_select(operator: str) -> None:
         (well(webhook=webhook(AUTHORITY.pem), certificates=secret(b"nothing", b"nothing")), "cannot be read"),
         (well(webhook=webhook(b"nothing")), "does not vouch for"),
         (well(webhook=webhook(b"")), "has no caBundle"),
-        (well(certificates=None), "no secret meshctl-webhook-tls"),
         (well(certificates={"data": {"tls.crt": "aGVsbG8="}}), "has no tls.key"),
     ],
 )
@@ -105,6 +104,20 @@ def test_certificates_that_the_api_server_will_not_trust(facts: Facts, what: str
     problem = only(FIND["webhook-certificate"], facts)
     assert what in problem.what
     assert "kubectl delete secret -n meshctl meshctl-webhook-tls" in problem.hint
+
+
+def test_a_certificate_that_is_not_there_need_not_be_deleted() -> None:
+    problem = only(FIND["webhook-certificate"], well(certificates=None))
+    assert "no secret meshctl-webhook-tls" in problem.what
+    assert "kubectl delete" not in problem.hint
+    assert "kubectl logs -n meshctl deployment/meshctl-controller" in problem.hint
+
+
+def test_where_nothing_is_installed_the_hint_is_to_install() -> None:
+    for missing in ({"installed_in": None}, {"deployment": None}):
+        hint = only(FIND["webhook-exists"], well(webhook=None, namespace="mesh", **missing)).hint
+        assert hint == "install it: `meshctl install --namespace mesh | kubectl apply -f -`"
+    assert "meshctl upgrade" in only(FIND["webhook-exists"], well(webhook=None)).hint
 
 
 def test_a_certificate_that_is_trusted_and_one_of_two_authorities() -> None:

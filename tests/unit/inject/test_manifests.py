@@ -2,6 +2,9 @@
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +187,7 @@ def test_a_namespace_among_the_manifests_counts() -> None:
     [
         (f"{POD}---\nkind: [", "stdin: document 2: "),
         ("a: 1\na: 2\n", "stdin: document 1: found duplicate key"),
+        ("a: {{ .Values.a }}\n", "a template has to be rendered first"),
         ("just text\n", "stdin: is not a Kubernetes object"),
         (b"kind: \xff", "stdin: is not UTF-8 text"),
         ("x: !!python/object:os.system {}", "stdin: document 1: "),
@@ -208,6 +212,25 @@ def test_a_wrong_image_is_wrong_usage() -> None:
     done = inject("--image", "a b", stdin=POD)
     assert done.exit_code == 2
     assert "'a b' is not an image" in done.stderr
+
+
+@pytest.mark.parametrize("address", ["", "controller", "controller:0", "a:b:1", "http://controller:1"])
+def test_a_wrong_address_of_the_controller_is_wrong_usage(address: str) -> None:
+    done = inject("--controller", address, stdin=POD)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{address!r} is not host:port" in done.stderr
+
+
+def test_on_a_terminal_nobody_is_waited_for_who_was_not_named() -> None:
+    leader, terminal = os.openpty()
+    try:
+        command = [sys.executable, "-m", "meshctl", "inject"]
+        done = subprocess.run(command, cwd=ROOT, stdin=terminal, capture_output=True, text=True, timeout=30)
+    finally:
+        os.close(leader)
+        os.close(terminal)
+    assert done.returncode == 2
+    assert "Name a FILE or a DIR, or - to type manifests here." in done.stderr
 
 
 def test_documents_names_its_source() -> None:

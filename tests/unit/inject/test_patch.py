@@ -59,6 +59,25 @@ def test_a_pod_is_left_alone_and_the_reason_has_a_name(given: Any, reason: Reaso
     assert detail in outcome.report.details[0]
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, ORDINARY], ids=["native", "ordinary"])
+@pytest.mark.parametrize(
+    ("whole", "asked_for"),
+    [
+        ({}, {"cpu", "memory"}),
+        ({"limits": {"memory": "64Mi"}}, {"cpu"}),
+        ({"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}, set()),
+        ("nonsense", {"cpu", "memory"}),
+    ],
+)
+def test_resources_that_a_pod_has_as_a_whole_are_shared(whole: Any, asked_for: set[str], settings: Settings) -> None:
+    spec = patched(pod(resources=whole), inject(pod(resources=whole), settings))["spec"]
+    assert spec["resources"] == whole
+    for each in (*spec["initContainers"], *spec["containers"]):
+        if each["name"] in (INIT, SIDECAR):
+            assert set(each.get("resources", {}).get("requests", ())) == asked_for
+            assert set(each.get("resources", {}).get("limits", ())) <= asked_for
+
+
 @pytest.mark.parametrize(
     ("of_namespace", "of_pod", "by_default", "reason"),
     [

@@ -26,6 +26,7 @@ TYPE_URL: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssig
 METADATA: Final = "meshctl.io"
 HEALTHY: Final = 1  # envoy.config.core.v3.HealthStatus
 KEPT: Final = 16_384  # endpoints, of some 600 bytes each
+PARTS_KEPT: Final = 64  # of a few KB most often: one change goes to many sidecars at about the same time
 LONGEST_NAME: Final = 253 + len(":65535")  # RFC 1035, section 2.3.4, and a port
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE).fullmatch
@@ -37,6 +38,7 @@ def head(number: int) -> bytes:
     return bytes(response.SerializeToString())
 
 
+@lru_cache(maxsize=PARTS_KEPT)
 def part(name: str, endpoints: bytes | None) -> bytes:
     """The answer for `name`, as it was asked for: its `endpoints`, or an error if it is not ours to say (None)."""
     response = DiscoveryResponse()

@@ -57,6 +57,10 @@ def injection(pod: Pod, settings: Settings, namespace: Mapping[str, Any], *, by_
         warnings += (
             f"terminationGracePeriodSeconds leaves {grace_s} s for calls to finish, not {chosen.shutdown_grace_s} s",
         )
+    if chosen.discovery == "direct" and pod["spec"].get("automountServiceAccountToken") is False:
+        warnings += (
+            "discovery is direct, but the pod has no token for the API server: automountServiceAccountToken is false",
+        )
     return Outcome(Report(warnings=warnings), tuple(_additions(pod, chosen, grace_s)))
 
 

@@ -59,6 +59,16 @@ def test_a_pod_is_left_alone_and_the_reason_has_a_name(given: Any, reason: Reaso
     assert detail in outcome.report.details[0]
 
 
+@pytest.mark.parametrize(
+    ("discovery", "mounts", "is_told"),
+    [("direct", False, True), ("direct", True, False), ("direct", None, False), ("controller", False, False)],
+)
+def test_direct_discovery_without_a_token_is_a_warning(discovery: str, mounts: bool | None, is_told: bool) -> None:
+    given = annotated(discovery=discovery)
+    given["spec"]["automountServiceAccountToken"] = mounts
+    assert any("has no token" in each for each in inject(given).report.warnings) is is_told
+
+
 @pytest.mark.parametrize("settings", [SETTINGS, ORDINARY], ids=["native", "ordinary"])
 @pytest.mark.parametrize(
     ("whole", "asked_for"),

@@ -27,7 +27,9 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable
 
 from injector.admin import AdminServer
 from injector.config import ControllerConfig
+from injector.endpoints.peers import PeerLimits
 from injector.endpoints.server import EndpointServer
+from injector.endpoints.stream import Limits
 from injector.events import Events
 from injector.keeper import CertificateKeeper, secrets, service_names
 from injector.lease import Election
@@ -135,8 +137,13 @@ class Controller:
         self.catalog = Catalog()
         self.injection = Injection(config, identity, self.api, self.registry, now) if config.webhook.enabled else None
         self.admin = AdminServer(config.admin.address, self.registry, self.ready, self.catalog, config.cluster_domain)
+        peer = PeerLimits(streams=config.endpoints.streams_per_address, names=config.endpoints.names_per_address)
         self.endpoints = EndpointServer(
-            self.catalog, config.endpoints.address, self.registry, domain=config.cluster_domain
+            self.catalog,
+            config.endpoints.address,
+            self.registry,
+            domain=config.cluster_domain,
+            limits=Limits(peer=peer),
         )
         # Started in this order, stopped in the other: what tells of the rest is there for all of the time.
         webhook = (self.injection.webhook,) if self.injection is not None else ()

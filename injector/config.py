@@ -71,9 +71,11 @@ class WebhookConfig:
 
 @record
 class EndpointsConfig:
-    """The endpoint service."""
+    """The endpoint service, and what all sidecars that come from one address may have there together."""
 
     address: SocketAddress = key(address(lowest_port=0), default=SocketAddress("::", 8086))
+    streams_per_address: int = key(integer(1, 100_000), default=500)
+    names_per_address: int = key(integer(1, 10_000_000), default=50_000)
 
 
 @record

@@ -7,7 +7,7 @@ pod comes as `MESHCTL_` variables (docs/configuration.md).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from injector.settings import INIT, PORTS, SIDECAR, VOLUME, Settings, listed
@@ -28,8 +28,8 @@ _ABOUT_THE_POD: Final = {
 Container = dict[str, Any]
 
 
-def init_container(settings: Settings) -> Container:
-    """Sets the rules and ends. Root with two capabilities, and nothing else."""
+def init_container(settings: Settings, shared: Collection[str] = ()) -> Container:
+    """Sets the rules and ends. Root with two capabilities, and nothing else. `shared` is as for `sidecar`."""
     skips = {
         "--skip-inbound-ports": settings.skip_inbound_ports,
         "--skip-outbound-ports": settings.skip_outbound_ports,
@@ -59,10 +59,7 @@ def init_container(settings: Settings) -> Container:
             "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "resources": {
-            "requests": {"cpu": "10m", "memory": "32Mi"},
-            "limits": {"cpu": "500m", "memory": "96Mi"},
-        },
+        **_resources({"cpu": "10m", "memory": "32Mi"}, {"cpu": "500m", "memory": "96Mi"}, shared),
         # iptables' legacy backend takes its lock in /run.
         "volumeMounts": [{"name": VOLUME, "mountPath": "/run"}, _no_token()],
     }
@@ -73,11 +70,15 @@ def run_volume() -> dict[str, Any]:
     return {"name": VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}
 
 
-def sidecar(settings: Settings, grace_s: int, probe_ports: Collection[int] = ()) -> Container:
-    """The proxy, which the kubelet asks about `probe_ports`.
+def sidecar(
+    settings: Settings, grace_s: int, probe_ports: Collection[int] = (), shared: Collection[str] = ()
+) -> Container:
+    """The proxy, which the kubelet asks about `probe_ports`. It shares the resources that the pod has as a whole.
 
     Native: an init container that goes on running, so that all containers after it find it ready.
     """
+    requests = {"cpu": settings.cpu_request, "memory": settings.memory_request}
+    limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
     return {
         "name": SIDECAR,
         "image": settings.image,
@@ -98,7 +99,7 @@ def sidecar(settings: Settings, grace_s: int, probe_ports: Collection[int] = ())
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "resources": _resources(settings),
+        **_resources(requests, limits, shared),
         "startupProbe": _probe("/ready", START_EVERY_S, failures=START_WITHIN_S // START_EVERY_S),
         "readinessProbe": _probe("/ready", 5, failures=3),
         "livenessProbe": _probe("/live", 10, failures=3),
@@ -136,11 +137,16 @@ def _no_token() -> dict[str, Any]:
     return {"name": VOLUME, "mountPath": TOKEN_PATH, "readOnly": True}
 
 
-def _resources(settings: Settings) -> dict[str, Any]:
-    limits = {"cpu": settings.cpu_limit, "memory": settings.memory_limit}
-    given = {name: value for name, value in limits.items() if value}
-    requests = {"cpu": settings.cpu_request, "memory": settings.memory_request}
-    return {"requests": requests, "limits": given} if given else {"requests": requests}
+def _resources(
+    requests: Mapping[str, str | None], limits: Mapping[str, str | None], shared: Collection[str]
+) -> dict[str, Any]:
+    """What is asked for of each resource, but for those that are shared: the pod's own figures have to cover them."""
+    given = {
+        name: held
+        for name, values in (("requests", requests), ("limits", limits))
+        if (held := {each: value for each, value in values.items() if value and each not in shared})
+    }
+    return {"resources": given} if given else {}
 
 
 def _probe(path: str, every_s: int, *, failures: int) -> dict[str, Any]:

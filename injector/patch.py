@@ -57,6 +57,10 @@ def injection(pod: Pod, settings: Settings, namespace: Mapping[str, Any], *, by_
         warnings += (
             f"terminationGracePeriodSeconds leaves {grace_s} s for calls to finish, not {chosen.shutdown_grace_s} s",
         )
+    if chosen.discovery == "direct" and pod["spec"].get("automountServiceAccountToken") is False:
+        warnings += (
+            "discovery is direct, but the pod has no token for the API server: automountServiceAccountToken is false",
+        )
     return Outcome(Report(warnings=warnings), tuple(_additions(pod, chosen, grace_s)))
 
 
@@ -141,7 +145,8 @@ def _grace_s(spec: Mapping[str, Any], settings: Settings) -> int:
 def _additions(pod: Pod, settings: Settings, grace_s: int) -> Iterator[Operation]:
     spec = pod["spec"]
     probes = redirected(spec, settings)
-    proxy, init = sidecar(settings, grace_s, {probe.port for probe in probes}), init_container(settings)
+    shared = _shared(spec)
+    proxy, init = sidecar(settings, grace_s, {probe.port for probe in probes}, shared), init_container(settings, shared)
     yield from rewriting(probes)
     if settings.native_sidecar:
         # In front: the pod's own init containers find the network, through the proxy.
@@ -152,6 +157,12 @@ def _additions(pod: Pod, settings: Settings, grace_s: int) -> Iterator[Operation
         yield from _added(spec, "containers", [proxy])
     yield from _added(spec, "volumes", [run_volume()])
     yield from _marks(pod, settings, probes)
+
+
+def _shared(spec: Mapping[str, Any]) -> set[str]:
+    """The resources that the pod has as a whole: containers that ask for more than these make a pod invalid."""
+    whole = _part(spec, "resources")
+    return {str(name) for part in ("requests", "limits") for name in _part(whole, part)}
 
 
 def _added(spec: Mapping[str, Any], name: str, items: list[Any], *, last: bool = False) -> Iterator[Operation]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from proxy.clusters import Lanes, Originals
@@ -48,6 +48,7 @@ class Name:
         self.answered = False
         self.waited = False  # for as long as a call may be held up for it
         self.asked = True  # in this period, or it has calls running
+        self.waiting: dict[Asked, None] = {}  # what it may decide
 
 
 class Demand:
@@ -97,12 +98,18 @@ class Demand:
         )
         timer = self._loop.call_later(self._config.wait_s, self._waited, asked)
         self._waiting[asked] = cluster, timer
+        for each in self._names_of(asked):
+            each.waiting[asked] = None
         return cluster
 
     def is_tcp(self, destination: str) -> bool:
         """Whether it is known that what is spoken there is not to be looked at."""
         name = self._names.get(destination)
         return name is not None and name.lanes is not None and name.protocol == "tcp"
+
+    def _names_of(self, asked: Asked) -> Iterator[Name]:
+        """Those that are looked up so far."""
+        return (name for text in asked[:2] if (name := self._names.get(text)) is not None)
 
     def _decisive(self, asked: Asked) -> Name | None:
         """The first of a call's names that has it, or may have it; None if none of them does."""
@@ -159,7 +166,7 @@ class Demand:
         else:
             self._open(name, answer)
         if first or was_known != (answer is not None):
-            self._settle()
+            self._settle(name)
             if not first or name.waited:
                 self._changed()
             else:
@@ -172,12 +179,14 @@ class Demand:
         name.protocol = answer.protocol
         name.lanes.update(Reset(answer.endpoints))
 
-    def _settle(self) -> None:
-        """Send on the calls whose way is known by now; some may have to wait for their second name."""
-        for asked in list(self._waiting):
-            name = self._decisive(asked)
-            if name is None or name.answered or name.waited:
-                self._lead(asked, self._known_way(name, asked))
+    def _settle(self, name: Name) -> None:
+        """Send on the calls that waited for it; some have to wait for their second name."""
+        for asked in list(name.waiting):
+            decisive = self._decisive(asked)
+            if decisive is None or decisive.answered or decisive.waited:
+                self._lead(asked, self._known_way(decisive, asked))
+            else:
+                decisive.waiting[asked] = None
 
     def _waited(self, asked: Asked) -> None:
         """The directory was silent for too long."""
@@ -185,12 +194,16 @@ class Demand:
         name = self._decisive(asked)
         if name is not None:
             name.waited = True
-        self._settle()
+            self._settle(name)
+        if asked in self._waiting:  # its name was forgotten meanwhile
+            self._lead(asked, self._known_way(name, asked))
         self._outdated = True
 
     def _lead(self, asked: Asked, way: Cluster | None) -> None:
         cluster, timer = self._waiting.pop(asked)
         timer.cancel()
+        for each in self._names_of(asked):
+            each.waiting.pop(asked, None)
         if way is None:
             self._plane.turn(cluster.close)
             self._changed()

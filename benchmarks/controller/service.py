@@ -14,7 +14,9 @@ from typing import Any
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from injector.endpoints.peers import PeerLimits
 from injector.endpoints.server import EndpointServer
+from injector.endpoints.stream import Limits
 from proxy.address import SocketAddress
 from proxy.discovery.kubernetes.catalog import Catalog
 from proxy.discovery.kubernetes.records import read_service, read_slice
@@ -95,7 +97,9 @@ async def main() -> None:
     loop.add_signal_handler(signal.SIGUSR1, begin.set)
     loop.add_signal_handler(signal.SIGTERM, end.set)
     cluster = Cluster(given.services, given.endpoints)
-    server = EndpointServer(cluster.catalog, SocketAddress("127.0.0.1", 0), CollectorRegistry())
+    # All sidecars come from one address here, and in a cluster from those of their pods.
+    limits = Limits(peer=PeerLimits(streams=100_000, names=10_000_000))
+    server = EndpointServer(cluster.catalog, SocketAddress("127.0.0.1", 0), CollectorRegistry(), limits=limits)
     await server.start()
     print(server.port, flush=True)
     await begin.wait()

@@ -5,6 +5,7 @@ each sidecar, which says which names it wants and is sent what each leads to, wh
 
     server.py        the gRPC server: start, stop, limits of connections
     stream.py        one sidecar's stream: what it wants, what it was sent, what it is owed
+    peers.py         what one address may have open
     request.py       what a sidecar says, checked
     assignments.py   what names lead to, worked out and serialized once for all streams
     messages.py      targets and errors as bytes of a response

@@ -1,9 +1,9 @@
 """Targets and errors as bytes of a DiscoveryResponse.
 
-Each name's answer is serialized by itself, as a response that holds nothing else: protobuf messages that are put
-together byte for byte are one message with the elements of both (encoding: "last one wins", and lists are joined). So
-what is sent to a thousand sidecars is serialized once, and a response is a short head and the parts that are due.
-Always the same bytes for the same target: two replicas cannot be told apart. Pure.
+Each name's answer is a part by itself, as a response that holds nothing else: protobuf messages that are put together
+byte for byte are one message with the elements of both (encoding: "last one wins", and lists are joined). So the
+endpoints of a target are serialized once, for all names that lead to it and all sidecars, and a response is a short
+head and the parts that are due. Always the same bytes for the same target: two replicas cannot be told apart. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 
 from envoy.config.endpoint.v3.endpoint_components_pb2 import LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
@@ -26,6 +26,7 @@ TYPE_URL: Final = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssig
 METADATA: Final = "meshctl.io"
 HEALTHY: Final = 1  # envoy.config.core.v3.HealthStatus
 KEPT: Final = 16_384  # endpoints, of some 600 bytes each
+PARTS_KEPT: Final = 64  # of a few KB most often: one change goes to many sidecars at about the same time
 LONGEST_NAME: Final = 253 + len(":65535")  # RFC 1035, section 2.3.4, and a port
 
 _HOST: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE).fullmatch
@@ -37,11 +38,14 @@ def head(number: int) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def part(name: str, target: Target | None) -> bytes:
-    """The answer for `name`, as it was asked for: its endpoints, or an error if it is not ours to say."""
+@lru_cache(maxsize=PARTS_KEPT)
+def part(name: str, endpoints: bytes | None) -> bytes:
+    """The answer for `name`, as it was asked for: its `endpoints`, or an error if it is not ours to say (None)."""
     response = DiscoveryResponse()
-    if target is not None:
-        response.resources.add().Pack(_assignment(name, target), deterministic=True)
+    if endpoints is not None:
+        resource = response.resources.add()
+        resource.type_url = TYPE_URL
+        resource.value = ClusterLoadAssignment(cluster_name=name).SerializeToString() + endpoints
     else:
         error = response.resource_errors.add()
         error.resource_name.name = name
@@ -50,6 +54,17 @@ def part(name: str, target: Target | None) -> bytes:
         else:
             error.error_detail.code, error.error_detail.message = code_pb2.INVALID_ARGUMENT, "not a host and port"
     return bytes(response.SerializeToString(deterministic=True))
+
+
+def serialized(target: Target) -> bytes:
+    """A ClusterLoadAssignment of all that `target` has, still without a name."""
+    assignment = ClusterLoadAssignment()
+    by_zone = sorted(target.members, key=lambda member: member.endpoint.zone)  # stable: by address within a zone
+    for zone, members in groupby(by_zone, key=lambda member: member.endpoint.zone):
+        locality = assignment.endpoints.add()
+        locality.MergeFromString(b"".join(_endpoint(member, target.protocol) for member in members))
+        locality.locality.zone = zone
+    return bytes(assignment.SerializeToString(deterministic=True))
 
 
 def is_authority(name: str) -> bool:
@@ -63,16 +78,6 @@ def is_authority(name: str) -> bool:
         return False
     address = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     return ip_address(address) is not None or _HOST(host) is not None
-
-
-def _assignment(name: str, target: Target) -> Any:
-    assignment = ClusterLoadAssignment(cluster_name=name)
-    by_zone = sorted(target.members, key=lambda member: member.endpoint.zone)  # stable: by address within a zone
-    for zone, members in groupby(by_zone, key=lambda member: member.endpoint.zone):
-        locality = assignment.endpoints.add()
-        locality.MergeFromString(b"".join(_endpoint(member, target.protocol) for member in members))
-        locality.locality.zone = zone
-    return assignment
 
 
 @lru_cache(maxsize=KEPT)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import grpc
 from envoy.service.discovery.v3.discovery_pb2 import DiscoveryRequest
 from google.protobuf.message import DecodeError
 
 from injector.endpoints.messages import TYPE_URL
+
+LONGEST_LABEL: Final = 63
+"""Of a namespace's or a zone's name; what is longer is neither."""
 
 
 class EndedError(Exception):
@@ -22,14 +26,21 @@ class EndedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """Who asks; both may be empty."""
+
+    namespace: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """`nonce` is that of the response it answers, empty if none; `problem` says why that was refused, if it was."""
 
     names: tuple[str, ...]
     nonce: str
     problem: str | None
-    namespace: str
-    zone: str
+    node: Node
 
 
 def read(data: bytes, most_names: int) -> Request:
@@ -48,6 +59,9 @@ def read(data: bytes, most_names: int) -> Request:
         names,
         message.response_nonce,
         message.error_detail.message if message.HasField("error_detail") else None,
-        message.node.metadata.fields["namespace"].string_value,
-        message.node.locality.zone,
+        Node(_label(message.node.metadata.fields["namespace"].string_value), _label(message.node.locality.zone)),
     )
+
+
+def _label(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else ""

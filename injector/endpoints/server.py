@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import grpc
@@ -12,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from injector.endpoints.assignments import Assignments
 from injector.endpoints.metrics import Metrics
+from injector.endpoints.peers import Peers
 from injector.endpoints.request import EndedError
 from injector.endpoints.stream import Limits, Stream
 from proxy.address import SocketAddress
@@ -23,10 +27,12 @@ log = logging.getLogger(__name__)
 SERVICE: Final = "envoy.service.endpoint.v3.EndpointDiscoveryService"
 METHOD: Final = "StreamEndpoints"
 GRACE_S: Final = 5.0
+WARN_EVERY_S: Final = 1.0
 
 OPTIONS: Final = (
     ("grpc.so_reuseport", 0),  # a port that is taken is an error
     ("grpc.max_receive_message_length", 2 * 1024 * 1024),
+    ("grpc.max_concurrent_streams", 100),  # of a connection; a sidecar has one
     # Sidecars ping every 20 s, to notice a controller that vanished; half of that is taken for abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
@@ -59,7 +65,9 @@ class EndpointServer:
         self._domain = domain
         self._limits = limits or Limits()
         self._metrics = Metrics(registry)
+        self._peers = Peers(self._limits.peer)
         self._streams: set[Stream] = set()
+        self._warned_s: dict[str, float] = {}
         self._server: Any = None
         self._assignments: Assignments | None = None
         self.port = 0
@@ -88,21 +96,40 @@ class EndpointServer:
 
     async def _serve(self, _: object, call: Any) -> None:
         """One stream. Messages are bytes both ways, since no codec is given above."""
+        with ExitStack() as stack:
+            try:
+                stream = stack.enter_context(self._stream(call))
+                # By itself, and not with the first response: while that is being written no status could be sent.
+                await call.send_initial_metadata(())
+                await stream.run()
+            except EndedError as error:
+                self._metrics.ended.labels(error.reason).inc()
+                self._warn(error, call.peer())
+                # The status comes after what is being written: a sidecar that reads nothing counts until it is gone.
+                await call.abort(error.code, error.text)
+
+    @contextmanager
+    def _stream(self, call: Any) -> Iterator[Stream]:
+        """One more stream, for as long as it is open. Raises EndedError if it is one too many."""
         assert self._assignments is not None
-        stream = Stream(call, self._assignments, self._limits, self._metrics)
+        if len(self._streams) >= self._limits.streams:
+            text = f"{self._limits.streams} sidecars are served already"
+            raise EndedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too_many_streams", text)
+        peer = self._peers.enter(call.peer())
+        stream = Stream(call, peer, self._assignments, self._limits, self._metrics)
         self._streams.add(stream)
         self._metrics.streams.set(len(self._streams))
         try:
-            if len(self._streams) > self._limits.streams:
-                text = f"{self._limits.streams} sidecars are served already"
-                raise EndedError(grpc.StatusCode.RESOURCE_EXHAUSTED, "too_many_streams", text)
-            await stream.run()
-        except EndedError as error:
-            self._metrics.ended.labels(error.reason).inc()
-            if error.reason != "stopping":
-                log.warning("%s: stream ended: %s", call.peer(), error)
-            # The status comes after what is being written: a sidecar that reads nothing counts until it is gone.
-            await call.abort(error.code, error.text)
+            yield stream
         finally:
             self._streams.discard(stream)
             self._metrics.streams.set(len(self._streams))
+            self._peers.leave(peer)
+
+    def _warn(self, error: EndedError, peer: str) -> None:
+        """Once a second for each reason: who is refused may try again at once, and again."""
+        now_s = asyncio.get_running_loop().time()
+        is_due = now_s >= self._warned_s.get(error.reason, -math.inf) + WARN_EVERY_S
+        if error.reason != "stopping" and is_due:
+            self._warned_s[error.reason] = now_s
+            log.warning("%s: stream ended: %s", peer, error)

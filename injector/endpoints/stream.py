@@ -5,6 +5,9 @@ several names. Later ones wait for a pause that counts from the last change sent
 name does not. What is owed is a set of names, not a queue: when the sidecar reads slowly, changes come together in it,
 and it is sent the latest state of each. A sidecar that takes nothing for long is cut off.
 
+What a request asks for anew is looked up a few names at a time, and streams take turns: one that asks for thousands
+holds up neither the changes of others nor their questions.
+
 Versions and nonces count up from 1. A request that answers another than the last response is stale and not answered, as
 the protocol has it: the sidecar says all it wants again when it answers the newer one. But what a stale one leaves out
 was given up: it may be wanted again by then, and has to be told anew.
@@ -16,19 +19,24 @@ import asyncio
 import logging
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import grpc
 
 from injector.endpoints.assignments import Assignment, Assignments
-from injector.endpoints.messages import head
+from injector.endpoints.messages import head, part
 from injector.endpoints.metrics import Metrics
-from injector.endpoints.request import EndedError, Request, read
+from injector.endpoints.peers import Peer, PeerLimits
+from injector.endpoints.request import EndedError, Node, Request, read
 
 log = logging.getLogger(__name__)
 
 SETTLE_S: Final = 0.01
+SLICE: Final = 32
+"""Names looked up in one turn."""
+PARTS: Final = 500
+"""Names that one response answers at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,24 +45,27 @@ class Limits:
 
     streams: int = 10_000
     names: int = 5_000
+    peer: PeerLimits = field(default_factory=PeerLimits)
     pause_s: float = 0.2
     stuck_s: float = 60.0
     response_bytes: int = 512 * 1024
 
 
 class Stream:
-    """`call` is gRPC's side of it, which takes and gives bytes."""
+    """`call` is gRPC's side of it, which takes and gives bytes; `peer` is who asks."""
 
-    def __init__(self, call: Any, assignments: Assignments, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, call: Any, peer: Peer, assignments: Assignments, limits: Limits, metrics: Metrics) -> None:
         self._call = call
+        self._peer = peer
         self._assignments = assignments
         self._limits = limits
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._node: Request | None = None  # the first request, which says who asks
+        self._node: Node | None = None  # as the first request says
         self._wanted: dict[str, Assignment] = {}
-        self._sent: dict[str, bytes] = {}
+        self._sent: dict[str, bytes | None] = {}
         self._due: dict[str, float] = {}  # since when; inf for what is new to the stream
+        self._refused = False
         self._number = 0
         self._rests_until_s = 0.0
         self._writing = False
@@ -80,9 +91,8 @@ class Stream:
         if not self._end.done():
             self._end.set_exception(error)
 
-    def on_change(self, assignment: Assignment, since_s: float) -> None:
+    def on_change(self, text: str, assignment: Assignment, since_s: float) -> None:
         """See `assignments.Reader`."""
-        text = assignment.text
         if self._wanted.get(text) is assignment:
             self._due.setdefault(text, since_s if text in self._sent else math.inf)
             if not self._writing:
@@ -92,14 +102,16 @@ class Stream:
 
     async def _read(self) -> None:
         while (data := await self._call.read()) is not grpc.aio.EOF:
-            self._apply(read(data, self._limits.names))
+            await self._apply(read(data, self._limits.names))
 
-    def _apply(self, request: Request) -> None:
+    async def _apply(self, request: Request) -> None:
         if request.problem is not None:
             self._metrics.nacks.inc()
-            log.warning("%s refused a response: %.200r", self._call.peer(), request.problem)
+            level = logging.DEBUG if self._refused else logging.WARNING  # it may go on refusing
+            self._refused = True
+            log.log(level, "%s refused a response: %.200r", self._call.peer(), request.problem)
         if self._node is None:
-            self._node, stale = request, False
+            self._node, stale = request.node, False
         else:
             stale = request.nonce != (str(self._number) if self._number else "")
         for text in self._wanted.keys() - set(request.names):
@@ -107,20 +119,26 @@ class Stream:
         if stale:
             self._metrics.stale.inc()
             return
-        for text in request.names:
-            if text not in self._wanted:
-                self._join(text, self._node)
-
-    def _join(self, text: str, node: Request) -> None:
-        assignment = self._wanted[text] = self._assignments.join(self, text, node.namespace, node.zone)
-        self._metrics.subscriptions.inc()
-        if assignment.part is not None:
-            self._due[text] = math.inf
+        new = [text for text in request.names if text not in self._wanted]
+        for first in range(0, len(new), SLICE):
+            async with self._assignments.turn:
+                for text in new[first : first + SLICE]:
+                    self._join(text, self._node)
+                await asyncio.sleep(0)
+        if new and self._due:
             self._wake.set()
 
+    def _join(self, text: str, node: Node) -> None:
+        self._peer.take(text)
+        assignment = self._wanted[text] = self._assignments.join(self, text, node.namespace, node.zone)
+        self._metrics.subscriptions.inc()
+        if assignment.is_known:
+            self._due[text] = math.inf
+
     def _leave(self, text: str) -> None:
-        self._assignments.leave(self, self._wanted.pop(text))
+        self._assignments.leave(self, text, self._wanted.pop(text))
         self._metrics.subscriptions.dec()
+        self._peer.give_back(text)
         self._sent.pop(text, None)
         self._due.pop(text, None)
 
@@ -164,12 +182,14 @@ class Stream:
         size, oldest_s = 0, math.inf
         for text, since_s in due.items():
             assignment = self._wanted.get(text)
-            if assignment is None or assignment.part is None or assignment.part == self._sent.get(text):
+            if assignment is None or not assignment.is_known:
                 continue
-            self._sent[text] = assignment.part
-            parts.append(assignment.part)
-            size, oldest_s = size + len(assignment.part), min(oldest_s, since_s)
-            if size >= self._limits.response_bytes:
+            if text in self._sent and assignment.endpoints == self._sent[text]:
+                continue
+            self._sent[text] = assignment.endpoints
+            parts.append(part(text, assignment.endpoints))
+            size, oldest_s = size + len(parts[-1]), min(oldest_s, since_s)
+            if size >= self._limits.response_bytes or len(parts) >= PARTS:
                 yield parts, oldest_s
                 parts, size, oldest_s = [], 0, math.inf
         if parts:

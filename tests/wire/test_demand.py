@@ -114,6 +114,17 @@ def test_a_deleted_service_is_gone_past_and_comes_back(world: DemandWorld) -> No
     assert answered(client, world.call(client)) and "10.0.0.3" in world.went_to()
 
 
+def test_a_call_that_waits_in_a_service_that_is_deleted_ends_at_once_unprocessed(world: DemandWorld) -> None:
+    client = world.client()
+    stream = world.call(client)
+    world.told("voting:8080")
+    world.mesh.advance(1)
+    assert not client[stream].order
+    world.not_mine("voting:8080")
+    assert client[stream].get("grpc-status") == "14" and client[stream].get("x-mesh-error") == "no_endpoint"
+    assert not world.went_to(), "where it was going is an address that the Service took along"
+
+
 def test_case_and_protocol_make_no_second_name(world: DemandWorld) -> None:
     client = world.client()
     world.call(client, "Voting:8080")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from types import FrameType
 
 import pytest
 
@@ -10,7 +12,7 @@ from proxy.dataplane import Cluster
 from proxy.demand import MOST_NAMES, NAMES_AT_ONCE, NAMES_PER_S
 from proxy.discovery.directory import Answer
 from tests.wire.conftest import MeshOf
-from tests.wire.demand_world import DemandWorld, answered
+from tests.wire.demand_world import DIALLED, DemandWorld, answered
 from tests.wire.peers import echo
 
 
@@ -35,6 +37,26 @@ def test_new_names_are_looked_up_only_so_fast(world: DemandWorld) -> None:
     world.mesh.advance(1)
     assert call_new_names(world, NAMES_AT_ONCE) == NAMES_PER_S
     assert world.demand.unasked == 50 + NAMES_AT_ONCE - NAMES_PER_S
+
+
+def test_an_answer_costs_nothing_for_the_calls_that_wait_for_others(world: DemandWorld) -> None:
+    names = [f"host-{number}.example:80" for number in range(500)]
+    for name in names:
+        world.demand.way(name, DIALLED, "http2")
+    looked_at = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal looked_at
+        looked_at += event == "call" and frame.f_code.co_name == "_decisive"
+
+    sys.setprofile(count)
+    try:
+        for name in (*names, DIALLED):
+            world.demand.told(name, None)
+    finally:
+        sys.setprofile(None)
+    assert world.demand.waiting == len(world.demand._waiting) == 0
+    assert looked_at <= 3 * len(names)
 
 
 def test_a_name_that_came_too_fast_goes_where_it_was_going_and_is_looked_up_later(world: DemandWorld) -> None:

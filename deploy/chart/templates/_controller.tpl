@@ -16,7 +16,10 @@ webhook:
   enabled: {{ not .Values.namespaceOnly }}
   address: "[::]:8443"
   certificates: {{ .Values.webhook.certificates }}
-endpoints: {address: "[::]:8086"}
+endpoints:
+  address: "[::]:8086"
+  streams_per_address: {{ .Values.endpoints.streamsPerAddress }}
+  names_per_address: {{ .Values.endpoints.namesPerAddress }}
 admin: {address: "[::]:9990"}
 injection:
   image: {{ include "meshctl.image" . | quote }}

@@ -67,6 +67,7 @@ SAMPLES: dict[str, dict[str, Any]] = {
             "tolerations": [{"key": "dedicated", "operator": "Equal", "value": "mesh", "effect": "NoSchedule"}],
             "resources": {"requests": {"cpu": 0.5, "memory": "64Mi"}},
         },
+        "endpoints": {"streamsPerAddress": 2000, "namesPerAddress": 200000},
         "directMode": {"namespaces": ["shop", "1e3"]},
         "podMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prometheus"}},
         "networkPolicy": {"enabled": True, "adminFrom": ADMIN_FROM, "sidecarNamespaces": ["shop", "1e3"]},

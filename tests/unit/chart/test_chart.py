@@ -211,6 +211,8 @@ def test_with_ha_three_replicas_stand_apart_and_one_may_be_taken_at_a_time() -> 
     spread = deployment["template"]["spec"]["topologySpreadConstraints"]
     budget = named(made, "PodDisruptionBudget")["meshctl-controller"]["spec"]
     assert budget["maxUnavailable"] == 1
+    # Replicas that are broken, by a wrong setting say, serve nobody: they must not keep a node from being drained.
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
     selected = [terms[0]["podAffinityTerm"]["labelSelector"], spread[0]["labelSelector"], budget["selector"]]
     assert selected == [{"matchLabels": own}] * 3
     assert not named(objects("nothing"), "PodDisruptionBudget")

@@ -60,6 +60,35 @@ def test_a_pod_is_left_alone_and_the_reason_has_a_name(given: Any, reason: Reaso
 
 
 @pytest.mark.parametrize(
+    ("discovery", "mounts", "is_told"),
+    [("direct", False, True), ("direct", True, False), ("direct", None, False), ("controller", False, False)],
+)
+def test_direct_discovery_without_a_token_is_a_warning(discovery: str, mounts: bool | None, is_told: bool) -> None:
+    given = annotated(discovery=discovery)
+    given["spec"]["automountServiceAccountToken"] = mounts
+    assert any("has no token" in each for each in inject(given).report.warnings) is is_told
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, ORDINARY], ids=["native", "ordinary"])
+@pytest.mark.parametrize(
+    ("whole", "asked_for"),
+    [
+        ({}, {"cpu", "memory"}),
+        ({"limits": {"memory": "64Mi"}}, {"cpu"}),
+        ({"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}, set()),
+        ("nonsense", {"cpu", "memory"}),
+    ],
+)
+def test_resources_that_a_pod_has_as_a_whole_are_shared(whole: Any, asked_for: set[str], settings: Settings) -> None:
+    spec = patched(pod(resources=whole), inject(pod(resources=whole), settings))["spec"]
+    assert spec["resources"] == whole
+    for each in (*spec["initContainers"], *spec["containers"]):
+        if each["name"] in (INIT, SIDECAR):
+            assert set(each.get("resources", {}).get("requests", ())) == asked_for
+            assert set(each.get("resources", {}).get("limits", ())) <= asked_for
+
+
+@pytest.mark.parametrize(
     ("of_namespace", "of_pod", "by_default", "reason"),
     [
         (None, None, True, None),

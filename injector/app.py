@@ -216,7 +216,8 @@ class Controller:
         if self.injection is not None:
             self.injection.webhook.retire()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._at_once.wait(), self._late_s)
+            async with asyncio.timeout(self._late_s):
+                await self._at_once.wait()
 
 
 async def _ended(works: list[Any]) -> None:

@@ -114,8 +114,10 @@ class CertificateKeeper:
             except ApiError as error:
                 log.warning("the webhook's certificate could not be looked after: %s", error)
                 pause_s = AGAIN_S
+            # Not asyncio.wait_for, which loses a cancellation that meets the event (Python 3.11).
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), pause_s)
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
             await asyncio.sleep(PAUSE_S)
 
     async def _find(self, path: str) -> Json | None:

@@ -61,8 +61,7 @@ class Programs:
                 await self.stop(self._running[-1])
         finally:
             for program in self._running:
-                if program.process.returncode is None:
-                    program.process.kill()
+                _kill(program.process)
 
     async def start(self, name: str, argv: list[str], ready: Callable[[], Awaitable[bool]]) -> Program:
         """Run `python *argv` and wait until `ready` says so.
@@ -87,12 +86,14 @@ class Programs:
         try:
             if process.returncode is None:
                 process.terminate()
-            return await asyncio.wait_for(process.wait(), self._stop_timeout_s)
+            # Not asyncio.wait_for, which loses a cancellation that meets the process' end (Python 3.11).
+            async with asyncio.timeout(self._stop_timeout_s):
+                return await process.wait()
         except TimeoutError:
-            process.kill()
+            _kill(process)
             return await process.wait()
         except asyncio.CancelledError:
-            process.kill()
+            _kill(process)
             raise
         finally:
             if program in self._running:
@@ -103,6 +104,11 @@ class Programs:
         for program in self._running:
             if program.process.returncode is not None:
                 raise program.failure(f"ended with status {program.process.returncode}")
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
 
 
 async def _spawn(argv: list[str], log: Path) -> asyncio.subprocess.Process:

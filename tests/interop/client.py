@@ -12,7 +12,7 @@ from tests.interop.service import METHODS, RAW_MESSAGES, SERVICE, Method, Receiv
 
 # A connection of its own for each client, and never through an HTTP proxy that the environment names.
 OPTIONS = (RAW_MESSAGES, ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 class Call:

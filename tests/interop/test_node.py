@@ -22,7 +22,7 @@ pytestmark = pytest.mark.node
 NODE_DIRECTORY = Path(__file__).parent / "node"
 INSTALL = ("npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts")
 INSTALL_TIMEOUT_S = 90
-RUN_TIMEOUT_S = 60
+RUN_TIMEOUT_S = 180
 DEADLINE_EXCEEDED = 4
 STABLE = ("method", "status", "response_sizes", "responses_compressed", "initial_metadata")
 

@@ -20,7 +20,7 @@ const { testing } = grpc.loadPackageDefinition(
   protoLoader.loadSync(path.join(__dirname, "..", "testing.proto")),
 ).grpc;
 
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 30_000;
 const OPTIONS = { "grpc.enable_http_proxy": 0, "grpc.use_local_subchannel_pool": 1 };
 
 /** Clients of the server at `address`. `compressing()` makes a new one, whose first call sends gzip. */

@@ -5,7 +5,7 @@
 const { cases } = require("./cases");
 const { connect } = require("./calls");
 
-const CASE_TIMEOUT_MS = 10_000;
+const CASE_TIMEOUT_MS = 60_000;
 
 async function run(makeCase, clients) {
   let timer;

@@ -234,3 +234,20 @@ async def test_it_wakes_when_something_changes_and_goes_on_after_trouble(
     scene.keeper.wake()
     await until(lambda: scene.server.all(SECRETS))
     await gone(running)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("turns", range(6))
+async def test_it_ends_when_it_is_told_to_just_as_something_changes(scene: Scene, turns: int) -> None:
+    running = asyncio.create_task(scene.keeper.run())
+    await until(lambda: scene.server.all(SECRETS) and scene.server.watches(CONFIGURATIONS))
+    looks = scene.server.count("get")
+    scene.keeper.wake()
+    await until(lambda: scene.server.count("get") > looks)  # it looks again, and then waits
+    await asyncio.sleep(0.7)
+    scene.keeper.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait({running}, timeout=20)
+    assert done, "the cancellation was lost"

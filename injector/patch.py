@@ -25,6 +25,7 @@ TERMINATION_S: Final = 30  # what Kubernetes gives a pod that names no period
 MARGIN_S: Final = 5  # the sidecar ends this much before the kubelet kills it
 LISTS: Final = ("containers", "initContainers", "volumes")
 OWN_NAMES: Final = (SIDECAR, INIT, VOLUME)
+MIRROR: Final = "kubernetes.io/config.mirror"  # from the kubelet: changing this pod would change nothing that runs
 
 Pod = Mapping[str, Any]
 
@@ -50,7 +51,7 @@ def injection(pod: Pod, settings: Settings, namespace: Mapping[str, Any], *, by_
         reason = Reason.DISABLED if whose else Reason.NOT_ENABLED
         said = f"the {whose} says meshctl.io/inject: disabled" if whose else "neither pod nor namespace asks for it"
         return left(reason, said, warnings=warnings)
-    for reason, detail in _obstacles(pod["spec"]):
+    for reason, detail in _obstacles(pod):
         return left(reason, detail, warnings=warnings)
     grace_s = _grace_s(pod["spec"], chosen)
     if grace_s < chosen.shutdown_grace_s != settings.shutdown_grace_s:
@@ -106,7 +107,10 @@ def _has_own(pod: Pod) -> bool:
     return INJECTED in _annotations(pod) or any(name in OWN_NAMES for name in names)
 
 
-def _obstacles(spec: Mapping[str, Any]) -> Iterator[tuple[Reason, str]]:
+def _obstacles(pod: Pod) -> Iterator[tuple[Reason, str]]:
+    spec = pod["spec"]
+    if MIRROR in _annotations(pod):
+        yield Reason.STATIC_POD, "it shows a static pod, which a kubelet runs from a file"
     if spec.get("hostNetwork"):
         yield Reason.HOST_NETWORK, "it uses the node's network (hostNetwork), whose traffic must stay as it is"
     if _part(spec, "os").get("name") == "windows":

@@ -18,6 +18,7 @@ class Reason(StrEnum):
     NOT_ENABLED = "not_enabled"
     ALREADY_INJECTED = "already_injected"
     NOT_INJECTED = "not_injected"
+    STATIC_POD = "static_pod"
     HOST_NETWORK = "host_network"
     UID_CLASH = "uid_clash"
     PORT_CLASH = "port_clash"

@@ -14,7 +14,6 @@ from meshctl.check.facts import Facts, Json, Key, annotations_of, counted, key_o
 from meshctl.check.finding import Check, Note, NotMeantError, Problem, Unread, known
 from meshctl.check.selection import injected, owner, restart, running, watched, with_sidecar
 
-MIRROR: Final = "kubernetes.io/config.mirror"
 OWN_IMAGE: Final = CONFIG_PREFIX + "proxy-image"
 
 HINTS: Final = {
@@ -59,7 +58,7 @@ def _missing(facts: Facts) -> Iterator[Problem | Note]:
     late: dict[Key, list[str]] = defaultdict(list)
     for pod in running(facts):
         namespace = namespaces.get(key_of(pod)[0])
-        if namespace is None or injected(pod) or MIRROR in annotations_of(pod):
+        if namespace is None or injected(pod):
             continue
         report = injection(pod, _ANY, annotations_of(namespace), by_default=facts.by_default).report
         if report.reason is None:

@@ -31,6 +31,7 @@ def patched(data: Any, outcome: Outcome) -> Any:
 
 LEFT_ALONE = [
     (pod(hostNetwork=True), Reason.HOST_NETWORK, "node's network"),
+    ({**pod(), "metadata": {"annotations": {"kubernetes.io/config.mirror": "5f3c"}}}, Reason.STATIC_POD, "static pod"),
     (pod(os={"name": "windows"}), Reason.WINDOWS, "Windows"),
     (pod(securityContext={"runAsUser": 2102}), Reason.UID_CLASH, "container a runs as the proxy's user"),
     (pod(containers=[{"name": "b", "securityContext": {"runAsUser": 2102}}]), Reason.UID_CLASH, "container b"),

@@ -187,6 +187,30 @@ def test_http2_is_found_across_any_cut() -> None:
     staged(test, http1)
 
 
+@pytest.mark.parametrize(
+    "head", [b"\0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"], ids=["tcp", "http1"]
+)
+def test_a_server_that_does_not_read_is_waited_for(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: it may be waiting for a lock, or for whom it passes the bytes on to."""
+    monkeypatch.setattr("proxy.net.liveness.UNACKNOWLEDGED_MS", 300)
+    size = 16 << 20
+
+    async def busy(reader: Any, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2)
+        left = size
+        while left > 0 and (piece := await reader.read()):
+            left -= len(piece)
+        writer.write(RESPONSE if left <= 0 else b"lost")
+
+    async def test(at: Stage) -> None:
+        reader, writer = await at.connect()
+        writer.write((head % size if b"%" in head else head) + bytes(size))
+        assert await reader.readexactly(len(RESPONSE)) == RESPONSE
+        writer.close()
+
+    staged(test, busy)
+
+
 def test_other_bytes_are_passed_on_across_any_cut() -> None:
     async def test(at: Stage) -> None:
         await cut(at, b"GET \0\xff", b"GET \0\xff")

@@ -147,12 +147,12 @@ class Dialer:
 
     async def _connect(self, endpoint: Endpoint, dial: Dial | None) -> str | None:
         """Make an HTTP/1.x or TCP connection: ready as soon as it stands; returns why there is none."""
-        # HTTP tells a call that comes back by its connection; in bytes passed through nothing would tell.
-        if endpoint.port in self._own_ports() and is_ours(endpoint.host):
-            return "the endpoint is a listener of this proxy"
         make = Http1Upstream if endpoint.cluster.protocol == "http1" else RelayEnd
         timeout_s = endpoint.cluster.connect_timeout_s
         try:
+            # HTTP tells a call that comes back by its connection; in bytes passed through nothing would tell.
+            if endpoint.port in self._own_ports() and is_ours(endpoint.host):
+                return "the endpoint is a listener of this proxy"
             async with asyncio.timeout(timeout_s):
                 await self._open(lambda: make(endpoint, dial), endpoint)
         except TimeoutError:

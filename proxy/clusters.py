@@ -3,7 +3,7 @@
 A configured cluster is a `Lanes`: one data plane Cluster for each protocol its callers speak, all with the same
 endpoints, since how fast a pod answers calls and how fast it accepts connections are different figures. `Originals`
 makes a Cluster with one endpoint for wherever a connection was going when no route takes it: outbound that very
-address, inbound the application on loopback. It forgets those that are not used, and is bounded.
+address, inbound the application on loopback. It forgets those that are not used, and bounds their number.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proxy.dataplane import Cluster, DataPlane
 from proxy.discovery import Add, DoesNotExist, EndpointAddress, EndpointUpdate, Remove, Reset
 
 MOST_ORIGINALS = 1000
+LOOKED_AT = 10  # how many of them, when one more is asked for than that
 UNUSED_S = 120.0
 
 
@@ -101,6 +102,11 @@ def _settings(config: ClusterConfig) -> dict[str, Any]:
     }
 
 
+def _running(cluster: Cluster) -> int:
+    """How many calls it has."""
+    return sum(endpoint.in_flight for endpoint in cluster.endpoints) + cluster.pending
+
+
 class Originals:
     """Clusters for original destinations. `forgotten` is called after some were closed: routes may lead to them."""
 
@@ -115,12 +121,25 @@ class Originals:
         key = (direction, destination, protocol)
         cluster = self._clusters.get(key)
         if cluster is None:
-            if len(self._clusters) >= MOST_ORIGINALS:
-                self._close(next(iter(self._clusters)))
-                self._forgotten()
+            self._make_room()
             cluster = self._clusters[key] = self._make(*key)
         self._clusters.move_to_end(key)
         return cluster
+
+    def _make_room(self) -> None:
+        """Close what was asked for longest ago and is not in use; there may be as many more as are."""
+        closed = False
+        for _ in range(LOOKED_AT):
+            if len(self._clusters) < MOST_ORIGINALS:
+                break
+            key, cluster = next(iter(self._clusters.items()))
+            if _running(cluster):
+                self._clusters.move_to_end(key)
+            else:
+                self._close(key)
+                closed = True
+        if closed:
+            self._forgotten()
 
     def _make(self, direction: str, destination: str, protocol: str) -> Cluster:
         host, _, port = destination.rpartition(":")
@@ -143,11 +162,9 @@ class Originals:
         """Close those that carried nothing for a while."""
         now_s = self._plane.now_s()
         for key, cluster in list(self._clusters.items()):
-            endpoints = cluster.endpoints
-            calls = sum(endpoint.calls for endpoint in endpoints)
-            running = sum(endpoint.in_flight for endpoint in endpoints) + cluster.pending
+            calls = sum(endpoint.calls for endpoint in cluster.endpoints)
             before, since_s = self._seen.get(key, (-1, now_s))
-            if running or calls != before:
+            if _running(cluster) or calls != before:
                 self._seen[key] = (calls, now_s)
             elif now_s - since_s > UNUSED_S:
                 self._close(key)

@@ -33,6 +33,7 @@ cdef class Http1Call(Call):
     cdef int response_bytes(self, const char *data, size_t n, uint64_t payload) except -1
     cdef int response_end(self) except -1
     cdef int begin_tunnel(self) except -1
+    cdef bint tunnelled_early(self) noexcept
     cdef int tunnel_half_closed(self, Http1Connection side) except -1
     cdef int up_lost(self, bint protocol, str why) except -1
     cdef int down_lost(self) except -1

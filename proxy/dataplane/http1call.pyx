@@ -171,7 +171,7 @@ cdef class Http1Call(Call):
         queue_release(&self.request_body.queue)
         self.request_body.queue.keep = False
         self.until_close = head.body == UNTIL_CLOSE
-        self.down.keep = self.down.keep and not self.until_close
+        self.down.keep = self.down.keep and not self.until_close and (tunnel or not self.tunnelled_early())
         self.long_response = self.until_close or head.body == CHUNKED or (
             head.body == LENGTH and head.content_length > LONG_BYTES)
         if self.long_response:
@@ -224,6 +224,10 @@ cdef class Http1Call(Call):
         self.up.begin_tunnel()
         return 0
 
+    cdef bint tunnelled_early(self) noexcept:
+        """Whether a client has sent what the tunnel was to carry before there was one: it is not its next request."""
+        return self.request.is_connect and queue_len(&self.down.inbox) > 0
+
     cdef int tunnel_half_closed(self, Http1Connection side) except -1:
         """One side sends no more: the other one is told, and goes on."""
         cdef Http1Connection other = self.up if side is self.down else self.down
@@ -274,7 +278,8 @@ cdef class Http1Call(Call):
             self.observe(True, self.plane.now)
         if not self.committed:
             self.http_status = answer.http_status
-            self.down.keep = self.down.keep and self.request_body.eof and flag != HEADERS_TOO_LARGE
+            self.down.keep = self.down.keep and self.request_body.eof and flag != HEADERS_TOO_LARGE and \
+                not self.tunnelled_early()
             return self.reply(answer.http_status, percent_encode(why), answer.name)
         down, self.down = self.down, None
         down.call = None

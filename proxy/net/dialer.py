@@ -13,12 +13,12 @@ import errno
 import logging
 import os
 import random
-import socket
 from collections.abc import Callable, Collection
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from proxy.dataplane import DataPlane, Dial, Endpoint, Http1Upstream, RelayEnd, UpstreamSession
+from proxy.net.liveness import expect_acknowledgement, keep_alive
 from proxy.net.original import is_ours
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ STABLE_S = 0.25  # a connection that lasted this long was a good one
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 10.0
 ONLY_BACKOFF_MOST_S = 1.0  # where no other endpoint can take the calls
-DEAD_PEER_MS = 30_000  # how long bytes may stay unacknowledged (TCP_USER_TIMEOUT, gRFC A18)
 
 
 class _Pace:
@@ -148,12 +147,12 @@ class Dialer:
 
     async def _connect(self, endpoint: Endpoint, dial: Dial | None) -> str | None:
         """Make an HTTP/1.x or TCP connection: ready as soon as it stands; returns why there is none."""
-        # HTTP tells a call that comes back by its connection; in bytes passed through nothing would tell.
-        if endpoint.port in self._own_ports() and is_ours(endpoint.host):
-            return "the endpoint is a listener of this proxy"
         make = Http1Upstream if endpoint.cluster.protocol == "http1" else RelayEnd
         timeout_s = endpoint.cluster.connect_timeout_s
         try:
+            # HTTP tells a call that comes back by its connection; in bytes passed through nothing would tell.
+            if endpoint.port in self._own_ports() and is_ours(endpoint.host):
+                return "the endpoint is a listener of this proxy"
             async with asyncio.timeout(timeout_s):
                 await self._open(lambda: make(endpoint, dial), endpoint)
         except TimeoutError:
@@ -192,5 +191,7 @@ class Dialer:
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # closed again already
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MS)
+            keep_alive(sock)
+            if endpoint.cluster.protocol == "http2":
+                expect_acknowledgement(sock)
         return transport

@@ -11,6 +11,8 @@ import errno
 import socket
 from collections.abc import Callable
 
+from proxy.net.liveness import keep_alive
+
 BACKLOG = 4096
 
 
@@ -36,6 +38,7 @@ class Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            keep_alive(sock)
             sock.bind((host, port))
         except OSError as error:
             sock.close()

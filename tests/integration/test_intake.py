@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ import uvloop
 
 from proxy.address import SocketAddress
 from proxy.config import ListenerConfig
-from proxy.dataplane import Cluster, DataPlane, Router
+from proxy.dataplane import Cluster, DataPlane, Origin, Relay, Router
 from proxy.discovery import EndpointAddress
 from proxy.net.dialer import Dialer
 from proxy.net.gate import Gate
@@ -190,6 +191,57 @@ def test_http2_is_found_across_any_cut() -> None:
         assert at.intake.found == {"http2": len(PREFACE) - 1}
 
     staged(test, http1)
+
+
+@pytest.mark.parametrize(
+    "head", [b"\0", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"], ids=["tcp", "http1"]
+)
+def test_a_server_that_does_not_read_is_waited_for(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: it may be waiting for a lock, or for whom it passes the bytes on to."""
+    monkeypatch.setattr("proxy.net.liveness.UNACKNOWLEDGED_MS", 300)
+    size = 16 << 20
+
+    async def busy(reader: Any, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(2)
+        left = size
+        while left > 0 and (piece := await reader.read()):
+            left -= len(piece)
+        writer.write(RESPONSE if left <= 0 else b"lost")
+
+    async def test(at: Stage) -> None:
+        reader, writer = await at.connect()
+        writer.write((head % size if b"%" in head else head) + bytes(size))
+        assert await reader.readexactly(len(RESPONSE)) == RESPONSE
+        writer.close()
+
+    staged(test, busy)
+
+
+@pytest.mark.parametrize("own_port", [False, True])
+def test_a_dial_without_descriptors_fails_and_its_caller_is_told(own_port: bool) -> None:
+    async def main() -> None:
+        plane = DataPlane(asyncio.get_running_loop())
+        dialer = Dialer(plane, own_ports=lambda: {80} if own_port else ())
+        cluster = Cluster(plane, "backend", protocol="tcp", only=True)
+        plane.turn(cluster.reset, [EndpointAddress("127.0.0.1", 80)])
+        relay = Relay(Router(plane, lambda *_: ([(cluster, 1)], None)), Origin("l"))
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            relay.begin()
+            for _ in range(100 * PATIENCE_S):
+                if relay.is_over:
+                    break
+                await asyncio.sleep(0.01)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        (endpoint,) = cluster.endpoints
+        assert relay.is_over, "nobody told the caller"
+        assert endpoint.connect_failures == 1 and "Too many open files" in str(endpoint.last_error)
+        dialer.close()
+        plane.turn(cluster.close)
+
+    uvloop.run(main())
 
 
 def test_other_bytes_are_passed_on_across_any_cut() -> None:

@@ -136,6 +136,23 @@ def test_connect_that_is_refused_is_an_ordinary_response(plain_of: PlainOf) -> N
     assert client.take() == refusal and not client.over
 
 
+@pytest.mark.parametrize("reached", [True, False])
+def test_what_came_for_a_tunnel_that_is_refused_is_no_request(plain_of: PlainOf, reached: bool) -> None:
+    """A client that did not wait sends somebody else's bytes: whoever wrote them must not make requests of its own."""
+    mesh = plain_of(1 if reached else 0)
+    client = mesh.connect()
+    client.send(CONNECT + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+    mesh.run()
+    if reached:
+        mesh.server().take()
+        mesh.server().send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+    mesh.advance(4)
+    answer = client.take()
+    assert answer.startswith(b"HTTP/1.1 403 " if reached else b"HTTP/1.1 503 ") and answer.count(b"HTTP/1.1") == 1
+    assert b"connection: close\r\n" in answer.lower() and client.ended
+    assert not any(b"smuggled" in server.take() for server in mesh.sockets)
+
+
 def test_a_switch_that_was_not_asked_for_is_refused(plain_of: PlainOf) -> None:
     mesh = plain_of()
     client = mesh.connect()

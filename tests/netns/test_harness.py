@@ -11,6 +11,7 @@ import pytest
 from tests.netns.namespace import PREFIX, Namespace, run_here, sweep
 from tests.netns.network import Network
 from tests.netns.pod import PROXY_UID
+from tests.support.waiting import wait_until
 
 
 def test_a_service_goes_around_its_pods_by_connection(network: Network) -> None:
@@ -89,9 +90,10 @@ def test_nothing_is_left_after_a_failure(tmp_path: Path) -> None:
         pod = network.pod("short-lived")
         process = pod.start_witness(8080)
         stray = subprocess.Popen([*pod.namespace.place().prefix, "sleep", "60"])
+        wait_until(lambda: stray.pid in pod.namespace.pids(), "the other process, in the namespace")
         raise KeyboardInterrupt
     assert process.exit_status is not None
-    assert stray.wait(5) == -9
+    assert stray.wait(30) == -9
     assert f"{PREFIX}-{os.getpid()}-" not in run_here(["ip", "netns", "list"])
 
 

@@ -42,6 +42,7 @@ def test_ipv6_works_alike(network6: Network) -> None:
     for server in servers:
         server.start_witness(8080)
     service = network6.service(80, servers, target_port=8080)
+    assert client.namespace.run(["ip", "-6", "address", "show", "dev", "eth0", "scope", "global"]).count("nodad") == 1
     answers = [client.ask(f"http://[{service.ipv6}]/") for _ in range(4)]
     assert Counter(answer["name"] for answer in answers) == {"one": 2, "two": 2}
     assert {answer["peer"] for answer in answers} == {client.ipv6}

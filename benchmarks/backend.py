@@ -14,9 +14,9 @@ from benchmarks.load import Client, Shape
 from benchmarks.process import LOAD_CORE, Child
 
 BACKENDS = 3
-ANSWER_TIMEOUT_S = 5.0
-DRAIN_TIMEOUT_S = 10.0
-PROBE_TIMEOUT_S = 15.0
+ANSWER_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 30.0
+PROBE_TIMEOUT_S = 30.0
 
 
 class Service(Protocol):

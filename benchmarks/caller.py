@@ -44,7 +44,7 @@ TICK_S = 0.001
 LAST_ANSWERS_S, LAST_TICK_S = 5.0, 0.05
 GOOD = "grpc 0"
 BEGUN = "calling\n"
-START_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

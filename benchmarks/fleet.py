@@ -5,6 +5,7 @@ together) and the checks that no call was lost, invented or sent to the wrong pl
 """
 
 import contextlib
+import random
 import socket
 import tempfile
 import time
@@ -18,8 +19,9 @@ from benchmarks.load import Client, Result
 from benchmarks.peers import Contender
 from benchmarks.process import PROXY_CORE, Child, Scheduled
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 60.0
 PROBE_CALLS = 12
+PORTS = range(10_000, 20_000)
 LEAST_SHARE = 0.1
 """What each of three equal backends gets at least. Balancers that follow latency are not exactly even."""
 
@@ -77,12 +79,14 @@ class Fleet:
             found.append(f"{result.succeeded} calls answered, but {end.calls} reached the backends")
         return found
 
-    def imbalance(self, end: Reading, in_flight: int) -> list[str]:
+    def imbalance(self, end: Reading, in_flight: int, *, timed: bool) -> list[str]:
         """A backend that got too little, if calls are balanced at all.
 
-        A balancer by latency may leave one out while there is one call at a time: another is always faster.
+        A balancer by latency may leave one out while there is one call at a time: another is always faster. And where
+        nothing is timed, as in a smoke test, since the machine may have made one slow just then.
         """
-        if not self.contender.peer.per_call or (in_flight == 1 and self.contender.balancer == "peak_ewma"):
+        by_latency = self.contender.balancer == "peak_ewma"
+        if not self.contender.peer.per_call or (by_latency and (in_flight == 1 or not timed)):
             return []
         shares = [count.calls / max(1, end.calls) for count in end.counts]
         if min(shares) < LEAST_SHARE:
@@ -106,10 +110,12 @@ def fleet(contender: Contender, service: Service) -> Iterator[Fleet]:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that was free a moment ago, and that the kernel gives to no connection meanwhile."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no free port")
 
 
 def _proxy(contender: Contender, port: int, servers: list[Backend], directory: Path) -> Child:

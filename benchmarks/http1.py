@@ -16,6 +16,9 @@ from benchmarks.load import Result
 from benchmarks.process import LOAD_CORE, Child
 
 SCRIPT = compiler.PROGRAMS / "wrk.lua"
+PROBE_TIMEOUT_S = 15.0
+REQUEST_TIMEOUT_S = 60
+"""A request that is slow for the machine's sake is no failure of the proxy; wrk's own limit is 2 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Http1Service:
 
     def probe(self, port: int, calls: int) -> None:
         """A few requests over one connection. Raises OSError when one is not answered with 200."""
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=2)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT_S)) as connection:
             for _ in range(calls):
                 try:
                     connection.request("GET", "/")
@@ -71,6 +74,12 @@ class Wrk:
 def wrk(port: int, directory: Path, connections: int, request_bytes: int, seconds: float) -> Iterator[Wrk]:
     """Requests in a closed loop for so many seconds, rounded up: GET, or POST when they have a body."""
     argv = ["wrk", "--threads=1", f"--connections={connections}", f"--duration={math.ceil(seconds)}s"]
-    argv += [f"--script={SCRIPT}", f"http://127.0.0.1:{port}/", "--", str(request_bytes)]
+    argv += [
+        f"--timeout={REQUEST_TIMEOUT_S}s",
+        f"--script={SCRIPT}",
+        f"http://127.0.0.1:{port}/",
+        "--",
+        str(request_bytes),
+    ]
     with Child(argv, core=LOAD_CORE, log=directory / "wrk") as child:
         yield Wrk(child)

@@ -1,7 +1,8 @@
 """Many sidecars in one process: a connection and a stream each, answering every response as the protocol has it.
 
 They read no more of a response than the marks in it, so that many fit on one core. Standard output: "ready" when each
-has its first answers; after SIGUSR1, as JSON, for each change the milliseconds until each sidecar that wants it had it.
+has its first answers; after each SIGUSR1, as JSON, for each change so far the milliseconds until each sidecar that
+wants it had it.
 """
 
 import argparse
@@ -69,8 +70,8 @@ async def main() -> None:
     for name in ("port", "sidecars", "names", "services"):
         options.add_argument(f"--{name}", type=int, required=True)
     given = options.parse_args()
-    end = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, end.set)
+    asked = asyncio.Semaphore(0)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, asked.release)
     seen: dict[str, list[float]] = defaultdict(list)
     running, sidecars = [], []
     for number in range(given.sidecars):
@@ -84,12 +85,12 @@ async def main() -> None:
     async with asyncio.timeout(START_TIMEOUT_S):
         await asyncio.gather(*(sidecar.ready.wait() for sidecar in sidecars))
     print("ready", flush=True)
-    await end.wait()
-    print(json.dumps(seen), flush=True)
-    for task in running:
-        if task.done():
-            task.result()
-        task.cancel()
+    while True:
+        await asked.acquire()
+        for task in running:
+            if task.done():
+                task.result()
+        print(json.dumps(seen), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The controller with a thousand sidecars: how soon each of them has a change, and what that costs."""
 
 import json
+import math
 import signal
 import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +20,8 @@ PROCESSES = 2
 SERVICES, ENDPOINTS, NAMES = 100, 20, 10
 PER_S = 10.0
 WITHIN_MS = 2000.0
+SETTLE_S, PATIENCE_S = 3.0, 30.0
+"""From the last change until the sidecars are asked, and until what they have not seen by then is missing."""
 
 
 def different(_contender: Contender, pace: Pace) -> Measured:
@@ -58,12 +62,8 @@ def _measure(pace: Pace, wanted: int) -> Measured:
         service.signal(signal.SIGUSR1)
         marks = json.loads(_line(service))
         after, ended_s = service.scheduled(), time.monotonic()
-        time.sleep(1.0 if pace.smoke else 3.0)
-        seen: dict[str, list[float]] = {mark.removeprefix("at-"): [] for mark in marks}
-        for group in groups:
-            group.signal(signal.SIGUSR1)
-            for mark, took_ms in json.loads(_line(group)).items():
-                seen[mark] += took_ms
+        readers = sidecars * NAMES // wanted
+        seen = _seen(groups, marks, readers, 0.5 if pace.smoke else SETTLE_S)
         wall_ns = (ended_s - began_s) * 1e9
         values = {
             "busy_percent": 100 * (after.ran_ns - before.ran_ns) / wall_ns,
@@ -71,10 +71,24 @@ def _measure(pace: Pace, wanted: int) -> Measured:
             "empty_rss_mb": empty_mb,
             "rss_mb": service.memory_bytes()[0] / 1e6,
         }
-    return _judged(seen, values, sidecars * NAMES // wanted)
+    return _judged(seen, values, readers, within_ms=math.inf if pace.smoke else WITHIN_MS)
 
 
-def _judged(seen: dict[str, list[float]], values: dict[str, float], readers: int) -> Measured:
+def _seen(groups: Sequence[Child], marks: Sequence[str], readers: int, settle_s: float) -> dict[str, list[float]]:
+    """For each change the times until it was seen; when each has `readers`, or never will."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while True:
+        time.sleep(settle_s)
+        seen: dict[str, list[float]] = {mark.removeprefix("at-"): [] for mark in marks}
+        for group in groups:
+            group.signal(signal.SIGUSR1)
+            for mark, took_ms in json.loads(_line(group)).items():
+                seen[mark] += took_ms
+        if all(len(took_ms) >= readers for took_ms in seen.values()) or time.monotonic() > deadline_s:
+            return seen
+
+
+def _judged(seen: dict[str, list[float]], values: dict[str, float], readers: int, within_ms: float) -> Measured:
     missing = [mark for mark, took_ms in seen.items() if len(took_ms) != readers]
     problems = [f"{len(missing)} of {len(seen)} changes did not reach each sidecar once"] if missing else []
     last = sorted(max(took_ms) for took_ms in seen.values() if took_ms)
@@ -87,8 +101,8 @@ def _judged(seen: dict[str, list[float]], values: dict[str, float], readers: int
         "last_median_ms": statistics.median(last),
         "last_ms": last[-1],
     }
-    if last[-1] > WITHIN_MS:
-        problems.append(f"a change took longer than {WITHIN_MS:.0f} ms")
+    if last[-1] > within_ms:
+        problems.append(f"a change took longer than {within_ms:.0f} ms")
     return Measured(values, problems)
 
 

@@ -38,7 +38,7 @@ def measure(contender: Contender, pace: Pace, *, connections: int, sizes: Sizes)
             **running.memory_mb(),
         }
         problems = running.problems(summary.result, end, unfinished=connections)
-        return Measured(values, problems + running.imbalance(end, connections))
+        return Measured(values, problems + running.imbalance(end, connections, timed=not pace.smoke))
 
 
 SCENARIO = Scenario(

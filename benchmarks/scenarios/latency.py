@@ -36,7 +36,9 @@ def measure(contender: Contender, pace: Pace, *, calls_per_s: int) -> Measured:
         end = running.read()
         latencies = percentiles_ms(load.latencies(), started_s, started_s + pace.measured_s)
         values = {**latencies, **cpu(running, before, after)}
-        return Measured(values, running.problems(result, end) + running.imbalance(end, in_flight=1))
+        return Measured(
+            values, running.problems(result, end) + running.imbalance(end, in_flight=1, timed=not pace.smoke)
+        )
 
 
 SCENARIO = Scenario(

@@ -9,7 +9,7 @@ from benchmarks.peers import PEERS, Contender, default
 from benchmarks.scenarios import Case, Measured, Metric, Pace, Scenario
 
 SHAPE = Shape(10, 100)
-OPEN_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 60.0
 
 
 def measure(contender: Contender, pace: Pace) -> Measured:

@@ -50,7 +50,9 @@ def connect(contender: Contender, pace: Pace) -> Measured:
         before, after, summary = _loaded(running, exchanges, pace)
         end = running.read()
         values = _named("connection", "connections_per_s", running, before, after, summary)
-        return Measured(values, running.problems(summary.result, end) + running.imbalance(end, CONNECTIONS))
+        return Measured(
+            values, running.problems(summary.result, end) + running.imbalance(end, CONNECTIONS, timed=not pace.smoke)
+        )
 
 
 def _loaded(running: Fleet, exchanges: Exchanges, pace: Pace) -> tuple[Reading, Reading, Summary]:

@@ -24,7 +24,7 @@ def measure(contender: Contender, pace: Pace, *, shape: Shape, message_bytes: in
             **running.memory_mb(),
         }
         problems = running.problems(result, end, unfinished=shape.in_flight)
-        return Measured(values, problems + running.imbalance(end, shape.in_flight))
+        return Measured(values, problems + running.imbalance(end, shape.in_flight, timed=not pace.smoke))
 
 
 SCENARIO = Scenario(

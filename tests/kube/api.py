@@ -121,7 +121,7 @@ class Api:
         finally:
             connection.close()
 
-    def wait_for(self, path: str, timeout_s: float = 30) -> Json:
+    def wait_for(self, path: str, timeout_s: float = 60) -> Json:
         """The object at `path`, once it is there."""
         deadline_s = time.monotonic() + timeout_s
         while True:

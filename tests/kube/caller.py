@@ -20,7 +20,7 @@ async def main(address: str, every_s: float) -> None:
         stub = services.VotingServiceStub(channel)
         while True:
             began_s = time.time()
-            call = stub.Vote(pb.VoteRequest(shortcode=":joy:"), timeout=5)
+            call = stub.Vote(pb.VoteRequest(shortcode=":joy:"), timeout=60)
             try:
                 await call
                 pod = dict(await call.initial_metadata())["pod"]

@@ -30,7 +30,7 @@ ISSUER = f"https://kubernetes.default.svc.{DOMAIN}"
 API_SERVER_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", f"kubernetes.default.svc.{DOMAIN}")
 LOOPBACK = "127.0.0.1"
 START_S = 60  # seconds that each part may take on a busy machine; it is two or three
-KUBECTL_S = 60
+KUBECTL_S = 120
 
 
 class Cluster:
@@ -64,6 +64,8 @@ class Cluster:
         self.start_api_server()
         self.start_controller_manager()
         self.admin.wait_for("/api/v1/namespaces/default/serviceaccounts/default", START_S)
+        if self._host != LOOPBACK:  # the API server writes it when it is ready
+            self.admin.wait_for("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes", START_S)
 
     def start_etcd(self) -> None:
         client, peer = self._etcd_url, f"http://{LOOPBACK}:{self._peer_port}"

@@ -63,7 +63,7 @@ def nodes(
 def cleared(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster; what a test leaves of an installation goes, also after a failure."""
     yield cluster
-    selected = ("--all-namespaces", "--selector", "app.kubernetes.io/name=meshctl", "--timeout=50s")
+    selected = ("--all-namespaces", "--selector", "app.kubernetes.io/name=meshctl", "--timeout=100s")
     cluster.kubectl("delete", resources(), *selected)
 
 

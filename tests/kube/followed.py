@@ -30,7 +30,7 @@ class Followed:
     def pods(self) -> set[str] | None:
         return None if self.endpoints is None else {each.pod for each in self.endpoints.values()}
 
-    def wait_for(self, *pods: str, timeout_s: float = 20) -> None:
+    def wait_for(self, *pods: str, timeout_s: float = 60) -> None:
         """Returns when these are the endpoints."""
         try:
             wait_until(lambda: self.fault or self.pods == set(pods), f"endpoints {pods}", timeout_s)
@@ -39,7 +39,7 @@ class Followed:
         if self.fault is not None:
             raise self.fault
 
-    def wait_for_none(self, timeout_s: float = 20) -> None:
+    def wait_for_none(self, timeout_s: float = 60) -> None:
         """Returns when the last word is that there is no such service."""
         wait_until(lambda: self.updates and self.endpoints is None, "the end of the service", timeout_s)
 
@@ -116,7 +116,7 @@ def _running(coroutine: Coroutine[Any, Any, None]) -> Iterator[None]:
         yield
     finally:
         loop.call_soon_threadsafe(task.cancel)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "it did not end when it was cancelled"
 
 

@@ -27,6 +27,7 @@ SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/meshctl-webhook-tls"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/meshctl-controller"
 CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/meshctl-injector"
 ADMIN_PORT = 9990
+WEBHOOK_S = 30  # the most that the API allows
 
 
 class ControllerPod:
@@ -68,7 +69,7 @@ class ControllerPod:
 
     def get(self, path: str) -> tuple[int, str]:
         """(status, text) of an admin page."""
-        connection = http.client.HTTPConnection(self._ip, ADMIN_PORT, timeout=5)
+        connection = http.client.HTTPConnection(self._ip, ADMIN_PORT, timeout=30)
         with self._cluster.place.entered(), contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
@@ -80,7 +81,7 @@ class ControllerPod:
         return False
 
     def wait_until_ready(self) -> None:
-        self.process.wait_until(self.is_ready, "ready", 30)
+        self.process.wait_until(self.is_ready, "ready", 60)
         self.say_ready(True)
 
     def say_ready(self, ready: bool) -> None:
@@ -101,6 +102,13 @@ def install(cluster: Cluster, *options: str) -> None:
     cluster.kubectl("apply", "-f", "-", text=printed)
 
 
+def be_patient(admin: Api) -> None:
+    """Has the API server wait long for the webhook: a pod gets no sidecar if that does not answer in time."""
+    change = [{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": WEBHOOK_S}]
+    status, text = admin.text("PATCH", CONFIGURATION, json.dumps(change), "application/json-patch+json")
+    assert status == 200, text
+
+
 def scheduled_pods(api: Api, count: int, wait_until: Callable[..., Any], namespace: str = NAMESPACE) -> list[str]:
     """The names of the Deployment's pods, all on the one node."""
     path = _pods(namespace)
@@ -112,7 +120,7 @@ def scheduled_pods(api: Api, count: int, wait_until: Callable[..., Any], namespa
         ]
         return names if len(names) == count else []
 
-    names: list[str] = wait_until(found, f"{count} pods of the Deployment", 30)
+    names: list[str] = wait_until(found, f"{count} pods of the Deployment", 60)
     for name in names:
         target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
         api.create(f"{path}/{name}/binding", {"metadata": {"name": name}, "target": target})

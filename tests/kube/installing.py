@@ -39,7 +39,7 @@ def install(cluster: Cluster, *arguments: str, way: str = "client_side", command
 
 def uninstall(cluster: Cluster, namespace: str = "meshctl") -> str:
     printed = meshctl(cluster, "uninstall", "--namespace", namespace).stdout
-    cluster.kubectl("delete", "--timeout=50s", "-f", "-", text=printed)
+    cluster.kubectl("delete", "--timeout=100s", "-f", "-", text=printed)
     return printed
 
 

@@ -19,7 +19,7 @@ from tests.netns.namespace import Namespace, sweep
 from tests.support.process import Process
 from tests.support.waiting import wait_until
 
-READY_S = 60
+READY_S = 120
 LOG_TAIL_CHARACTERS = 1000
 
 
@@ -98,8 +98,8 @@ def node_cluster(directory: Path, programs: Programs) -> Iterator[NodeCluster]:
             files = (str(control.kubeconfig), str(directory / "pods"))
             try:
                 with Process((*command, *files), "the node") as kubelet:
-                    control.kubectl("wait", "--for=create", "node/node", "--timeout=30s")
-                    control.kubectl("wait", "--for=condition=Ready", "node/node", "--timeout=30s")
+                    control.kubectl("wait", "--for=create", "node/node", "--timeout=60s")
+                    control.kubectl("wait", "--for=condition=Ready", "node/node", "--timeout=60s")
                     yield NodeCluster(control, node, kubelet, directory)
             finally:
                 sweep()  # it removes its pods itself, unless it was killed after a failure

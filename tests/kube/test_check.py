@@ -13,7 +13,7 @@ from tests.kube.installed import NAMESPACE as OWN
 from tests.kube.installed import install
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 
 def test_an_installation_that_is_well_passes_every_check(installation: Installation) -> None:

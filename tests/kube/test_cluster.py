@@ -8,7 +8,7 @@ from tests.kube.api import RefusedError
 from tests.kube.cluster import Cluster
 from tests.kube.programs import version
 
-pytestmark = pytest.mark.kube
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 
 def test_the_api_server_is_the_version_that_was_built(cluster: Cluster) -> None:
@@ -36,7 +36,7 @@ def test_objects_outlive_etcd_and_the_api_server(cluster: Cluster, namespace: st
 
 def test_a_deployment_becomes_pods(cluster: Cluster, namespace: str) -> None:
     cluster.kubectl("--namespace", namespace, "create", "deployment", "web", "--image=none", "--replicas=2")
-    wait = ("wait", "--for=jsonpath={.status.replicas}=2", "deployment/web", "--timeout=20s")
+    wait = ("wait", "--for=jsonpath={.status.replicas}=2", "deployment/web", "--timeout=60s")
     cluster.kubectl("--namespace", namespace, *wait)
     pods = cluster.admin.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
     assert len(pods) == 2

@@ -25,7 +25,7 @@ from tests.kube.installed import ACCOUNT as NAME
 from tests.kube.installed import NAMESPACE as OWN
 from tests.support.process import ROOT
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 SERVICE = f"{NAME}.{OWN}:8086"
 LISTENER = f"{OTHER_IP}:8888"

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.kube.demo import ADMIN_PORT, NAME, SPACE, VOTES_PER_S, Demo, containers, install, start
+from tests.kube.demo import ADMIN_PORT, NAME, SPACE, Demo, containers, install, start, wait_for_injection
 from tests.kube.nodes import NodeCluster
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(1800)]
 
 AWAY_S = float(os.environ.get("MESHCTL_KUBE_AWAY_S", "5"))
 ROUNDS = int(os.environ.get("MESHCTL_KUBE_ROUNDS", "1"))
-BACK_S = 60  # within which all that watches the API server has come back to it
-VOTES_AT_ONCE = VOTES_PER_S / 4  # an endpoint that is gone gets no more calls within a quarter of a second
+BACK_S = 120  # within which all that watches the API server has come back to it
+VOTES_AT_ONCE = 16  # the bot's workers, each of which has one vote on its way
 MOST = 0.9  # of the votes at one of three pods; without a sidecar it gets all
 
 
@@ -57,7 +57,7 @@ def test_no_vote_fails_while_voting_is_rolled(demo: Demo) -> None:
     with demo.watched():
         for _ in range(ROUNDS):
             demo.kubectl("rollout", "restart", "deployment/voting")
-            demo.kubectl("rollout", "status", "deployment/voting", "--timeout=60s")
+            demo.kubectl("rollout", "status", "deployment/voting", "--timeout=100s")
             new = demo.pods("voting", 2)
             demo.wait_for_votes(new)
     assert not old & {pod["metadata"]["name"] for pod in new}
@@ -71,29 +71,31 @@ def test_no_vote_fails_when_a_pod_is_deleted(demo: Demo) -> None:
 
 
 def test_a_pod_that_vanishes_costs_no_more_than_the_votes_it_had(demo: Demo) -> None:
-    """Its network goes with it, so nobody is told: only the API says that it is gone."""
-    (victim, _) = demo.scale(2)
+    """It is killed, and its network goes with it: nothing is drained."""
+    (victim, _) = demo.scale_and_settle(2)
     before = demo.failures()
     demo.kubectl("delete", "pod", victim["metadata"]["name"], "--grace-period=0", "--force")
     demo.wait_for_votes(demo.pods("voting", 2))
-    # In flight, or sent before the API server was heard.
+    # In flight: its connections end with it, and whoever has lost one sends nothing more there.
     assert demo.failures() - before <= VOTES_AT_ONCE
 
 
 def test_no_vote_fails_when_the_controller_is_killed(demo: Demo) -> None:
     (controller,) = demo.nodes.wait_ready("meshctl", 1)
-    demo.scale(2)
+    demo.scale_and_settle(2)
     with demo.watched():
         name = controller["metadata"]["name"]
         demo.nodes.kubectl("--namespace=meshctl", "delete", "pod", name, "--grace-period=0", "--force")
         demo.nodes.wait_ready("meshctl", 1)
+        wait_for_injection(demo.nodes)
         # What changes from then on is heard of.
         demo.wait_for_votes(demo.scale(3))
 
 
 def test_no_vote_fails_while_the_api_server_is_away(demo: Demo) -> None:
     control = demo.nodes.control
-    demo.scale(2)
+    # The news of a pod that goes must be there before the API server is not.
+    demo.scale_and_settle(2)
     with demo.watched():
         control.kill("kube-apiserver")
         time.sleep(AWAY_S)
@@ -106,7 +108,7 @@ def test_no_vote_fails_while_the_web_front_is_rolled(demo: Demo) -> None:
     """HTTP/1.1 all the way: the bot's connections end at its own sidecar, and stay."""
     log = demo.bot_log()
     demo.kubectl("rollout", "restart", "deployment/web")
-    demo.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    demo.kubectl("rollout", "status", "deployment/web", "--timeout=100s")
     demo.pods("web", 1)
     wait_until(lambda: sum(demo.answered().values()) > 20, "votes at the new one", BACK_S, interval_s=0.2)
     said = demo.bot_log().removeprefix(log)

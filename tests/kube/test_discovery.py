@@ -21,7 +21,7 @@ from tests.kube.followed import followed, kept
 from tests.kube.objects import PORT, grant_direct_mode, make_pod, make_service, set_pod
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.kube
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 NO_GRACE = 0
 

@@ -27,9 +27,10 @@ from tests.kube.installing import (
 from tests.support.helm import CHART, helm
 from tests.support.helm import program as helm_program
 from tests.support.process import ROOT
+from tests.support.waiting import wait_until
 from tests.unit.chart.samples import DELICATE
 
-pytestmark = pytest.mark.kube
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -129,7 +130,9 @@ def test_a_namespace_that_holds_something_else_stays(cleared: Cluster) -> None:
     install(cleared)
     cleared.kubectl("apply", "-f", "-", text=CUSTOM)
     try:
-        cleared.kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=20s")
+        cleared.kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=60s")
+        asked = ("api-resources", "--api-group=example.com", "--output=name")
+        wait_until(lambda: "widgets" in cleared.kubectl(*asked), "the kind, among those the API server tells of", 60)
         made = [{**each, "metadata": {"name": "another", "namespace": "meshctl"}} for each in SOMETHING_ELSE.values()]
         cleared.kubectl("apply", "-f", "-", text=yaml.safe_dump_all(made))
         for plural in SOMETHING_ELSE:
@@ -142,7 +145,7 @@ def test_a_namespace_that_holds_something_else_stays(cleared: Cluster) -> None:
         assert (done.stderr, "kind: Namespace" in done.stdout) == ("", True)
     finally:
         cleared.kubectl("delete", "crd", "widgets.example.com")
-    cleared.kubectl("delete", "--timeout=50s", "-f", "-", text=done.stdout)
+    cleared.kubectl("delete", "--timeout=100s", "-f", "-", text=done.stdout)
     assert left_over(cleared, "meshctl") == []
 
 
@@ -205,4 +208,4 @@ def test_with_helm_what_the_controller_wrote_stays_through_an_upgrade(cleared: C
     assert left_over(cleared, "meshctl") == []
     run("uninstall", "meshctl")
     cleared.kubectl("--namespace=meshctl", "delete", "secret/meshctl-webhook-tls", "lease/meshctl-controller")
-    cleared.kubectl("delete", "namespace", "meshctl", "--timeout=50s")
+    cleared.kubectl("delete", "namespace", "meshctl", "--timeout=100s")

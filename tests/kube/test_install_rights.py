@@ -12,7 +12,7 @@ from tests.kube.installing import LEASES, SECRETS, WEBHOOKS, act_as_controller, 
 from tests.support.ports import free_address
 from tests.support.process import start_python
 
-pytestmark = pytest.mark.kube
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 
 def test_the_controller_can_do_its_work_and_nothing_else(cleared: Cluster, namespace: str) -> None:
@@ -92,8 +92,8 @@ def test_the_controller_that_is_installed_works_with_the_rights_it_is_given(clea
     environment = {"MESHCTL_NAMESPACE": "meshctl", "MESHCTL_POD_NAME": "meshctl-controller-1"}
     with start_python("injector", "--config", str(file), name="the controller", env=environment) as controller:
         page = f"http://{config['admin']['address']}/ready"
-        controller.wait_until(lambda: answers(page), "ready", 30)
-        controller.wait_until(lambda: has_bundle(cleared.admin), "trusted", 30)
+        controller.wait_until(lambda: answers(page), "ready", 60)
+        controller.wait_until(lambda: has_bundle(cleared.admin), "trusted", 60)
         before = {name: held for name, held in written(cleared.admin).items() if name != "lease"}
         for way in ("client_side", "server_side", "client_side"):
             install(cleared, "--ha", way=way)
@@ -103,12 +103,12 @@ def test_the_controller_that_is_installed_works_with_the_rights_it_is_given(clea
         # It runs on, as a pod does for a while, and must not make anew what was deleted.
         uninstall(cleared)
         assert left_over(cleared, "meshctl") == []
-        controller.stop(30)
+        controller.stop(60)
 
 
 def answers(page: str) -> bool:
     try:
-        with urllib.request.urlopen(page, timeout=5) as response:
+        with urllib.request.urlopen(page, timeout=30) as response:
             return bool(response.status == 200)
     except OSError:
         return False

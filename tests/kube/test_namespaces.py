@@ -8,14 +8,14 @@ import pytest
 
 from tests.kube.api import Api
 from tests.kube.cluster import Cluster
-from tests.kube.installed import ControllerPod, has_sidecar, install, pod, scheduled_pods
+from tests.kube.installed import ControllerPod, be_patient, has_sidecar, install, pod, scheduled_pods
 from tests.kube.objects import NODE, make_pod, make_service
 from tests.kube.programs import Programs
 from tests.netns.conftest import namespaces  # noqa: F401 - a fixture
 from tests.netns.namespace import Namespace
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.kube, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 API_SERVER, SYSTEM_IP, TEAM_IP = "10.251.1.1", "10.251.1.2", "10.251.1.3"
 SYSTEM, TEAM = "mesh-system-1", "team"
@@ -57,6 +57,7 @@ def endpoints(replica: ControllerPod, authority: str) -> Any:
 
 def test_the_webhook_of_another_namespace_is_called(cluster: Cluster) -> None:
     install(cluster, "--namespace", SYSTEM, "--set", f"namespaces=[shop,{TEAM}]")
+    be_patient(cluster.admin)
     replica = controller(cluster, SYSTEM, SYSTEM_IP)
     try:
         path = "/api/v1/namespaces/shop/pods?dryRun=All"
@@ -64,13 +65,13 @@ def test_the_webhook_of_another_namespace_is_called(cluster: Cluster) -> None:
         def tried() -> dict[str, Any]:
             return cluster.admin.create(path, pod("asked", inject="enabled"))
 
-        wait_until(lambda: has_sidecar(tried()), "pods are injected", 30)
+        wait_until(lambda: has_sidecar(tried()), "pods are injected", 60)
         environment = {each["name"]: each.get("value") for each in tried()["spec"]["initContainers"][1]["env"]}
         assert environment["MESHCTL_DISCOVERY_CONTROLLER"] == f"meshctl-controller.{SYSTEM}.svc:8086"
         for namespace in (SYSTEM, "default"):
             made = cluster.admin.create(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod("x", inject="enabled"))
             assert not has_sidecar(made), namespace
-        wait_until(lambda: endpoints(replica, "voting.shop") == ["voting-1"], "the Service's pod is known", 20)
+        wait_until(lambda: endpoints(replica, "voting.shop") == ["voting-1"], "the Service's pod is known", 60)
         assert endpoints(replica, "kubernetes.default:443") == 404
         assert_nothing_was_refused(replica)
     finally:
@@ -81,12 +82,12 @@ def test_with_namespace_only_the_controller_needs_nothing_outside(cluster: Clust
     install(cluster, "--namespace-only", "--namespace", TEAM)
     replica = controller(cluster, TEAM, TEAM_IP)
     try:
-        wait_until(lambda: endpoints(replica, f"voting.{TEAM}") == ["voting-1"], "the Service's pod is known", 20)
+        wait_until(lambda: endpoints(replica, f"voting.{TEAM}") == ["voting-1"], "the Service's pod is known", 60)
         assert endpoints(replica, "voting.shop") == 404
         assert "meshctl_injections" not in replica.get("/metrics")[1]
         assert_nothing_was_refused(replica)
         replica.process.terminate()
-        assert replica.process.wait(20) == 0
+        assert replica.process.wait(60) == 0
     finally:
         replica.process.close()
     account: Api = cluster.account(TEAM, "meshctl-controller")

@@ -10,7 +10,7 @@ from tests.kube.nodes import NodeCluster
 from tests.support.memory import SANITIZER_BYTES
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.kube
+pytestmark = [pytest.mark.kube, pytest.mark.timeout(600)]
 
 SPACE = "sidecars"
 PODS = f"/api/v1/namespaces/{SPACE}/pods"
@@ -37,7 +37,7 @@ def run_job(nodes: NodeCluster, name: str, code: str, annotations: dict[str, str
     container = {"name": "main", "image": "meshctl-demo", "args": ["-c", code]}
     template = {"metadata": {"annotations": annotations}, "spec": {"restartPolicy": "Never", "containers": [container]}}
     nodes.admin.create(JOBS, {"metadata": {"name": name}, "spec": {"template": template}})
-    wait_until(lambda: nodes.admin.get(f"{JOBS}/{name}")["status"].get("succeeded"), f"the end of {name}", 60, 0.1)
+    wait_until(lambda: nodes.admin.get(f"{JOBS}/{name}")["status"].get("succeeded"), f"the end of {name}", 120, 0.1)
     (pod,) = nodes.pods(SPACE, {"job-name": name})
     return pod
 
@@ -107,7 +107,7 @@ def test_a_sidecar_that_asks_the_controller_needs_little_memory(space: NodeClust
     def calls() -> float:
         return space.metric(pod, ADMIN_PORT, "meshctl_request_total", pod="called")
 
-    wait_until(lambda: calls() > 10, "calls at the pod of the Service", 30, 0.1)
+    wait_until(lambda: calls() > 10, "calls at the pod of the Service", 60, 0.1)
     held_bytes = space.metric(pod, ADMIN_PORT, "process_resident_memory_bytes")
     print(f"a sidecar in controller mode: {held_bytes / 1e6:.1f} MB")
     assert held_bytes < MOST_BYTES

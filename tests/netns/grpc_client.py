@@ -18,7 +18,7 @@ import grpc
 from tests.support.echo import server_of
 from tests.support.echo_server import SERVICE
 
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 
 
 def channel(target: str, authority: str, certificate: str) -> grpc.Channel:

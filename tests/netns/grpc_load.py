@@ -1,5 +1,7 @@
 """A steady load of unary gRPC calls from a pod, on one grpcio channel, at a rate that does not wait for answers.
 
+But no more than MOST_AT_ONCE are open: after a standstill of the machine, what was missed is left out.
+
     python -m tests.netns.grpc_load HOST:PORT CALLS_PER_S
 
 Writes its state to stdout as JSON lines, four times a second and at its end: `started`, the calls so far; `answered`,
@@ -22,6 +24,7 @@ TIMEOUT_S = 10
 TICK_S = 0.01
 TELL_EVERY_S = 0.25
 MOST_FAILURES = 20
+MOST_AT_ONCE = 200  # a hundred on one connection, and a hundred more that wait, is what a sidecar takes
 
 
 class Load:
@@ -38,13 +41,16 @@ class Load:
     async def run(self, calls_per_s: float, stopping: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         begun_s = told_s = loop.time()
+        due_before = 0
         while not stopping.is_set():
             await asyncio.sleep(TICK_S)
-            for _ in range(int((loop.time() - begun_s) * calls_per_s) - self._started):
+            due = int((loop.time() - begun_s) * calls_per_s)
+            for _ in range(min(due - due_before, MOST_AT_ONCE - len(self._running))):
                 self._started += 1
                 task = loop.create_task(self._call(self._started))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
+            due_before = due
             if loop.time() - told_s >= TELL_EVERY_S:
                 told_s = loop.time()
                 self.tell()

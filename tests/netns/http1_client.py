@@ -56,7 +56,7 @@ async def socket(session: aiohttp.ClientSession, url: str) -> Any:
 
 async def main(what: str, *arguments: str) -> None:
     connector = aiohttp.TCPConnector(limit=1)
-    timeout = aiohttp.ClientTimeout(total=20)
+    timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         print(json.dumps(await {"requests": requests, "echo": echo, "socket": socket}[what](session, *arguments)))
 

@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 PREFIX = "meshctl-test"
 ROOT_UID = 0
 CLONE_NEWNET = 0x40000000  # sched.h
-TIMEOUT_S = 30
+TIMEOUT_S = 60
 LISTENING = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +70,10 @@ class Namespace:
                 yield
             finally:
                 _set_namespace(before.fileno())
+
+    def pids(self) -> set[int]:
+        """The processes that are in it."""
+        return set(map(int, run_here(["ip", "netns", "pids", self.name]).split()))
 
     def listens(self, port: int) -> bool:
         """Whether a TCP socket listens on `port`, of either family; without connecting to it."""

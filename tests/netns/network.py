@@ -103,12 +103,14 @@ class Network:
             f"link add {link} type veth peer name eth0 netns {pod.namespace.name}",
             f"link set {link} up",
             f"address add {GATEWAY_IPV4}/32 dev {link}",
-            *[f"address add {GATEWAY_IPV6}/128 dev {link}"] * self.ipv6,
+            *[f"address add {GATEWAY_IPV6}/128 dev {link} nodad"] * self.ipv6,
         )
         families = [(pod.ipv4, 32, GATEWAY_IPV4), (pod.ipv6, 128, GATEWAY_IPV6)][: 1 + self.ipv6]
         pod.namespace.ip(
             "link set eth0 up",
-            *(f"address add {address}/{bits} dev eth0" for address, bits, _ in families),
+            # Usable from now on. Otherwise the kernel decides that a moment later, and on a busy machine a connection
+            # may begin before, from loopback's or the link's own address: no answer finds the way back to those.
+            *(f"address add {address}/{bits} dev eth0 {'nodad' * (':' in address)}" for address, bits, _ in families),
             *(f"route add {gateway} dev eth0" for _, _, gateway in families),
             *(f"route add default via {gateway} dev eth0" for _, _, gateway in families),
         )

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 APP_UID = 1000
 PROXY_UID = 2102
 ADMIN_ADDRESS = "127.0.0.1:4191"
-CURL = ("curl", "--silent", "--show-error", "--globoff", "--noproxy", "*", "--max-time", "10")
+CURL = ("curl", "--silent", "--show-error", "--globoff", "--noproxy", "*", "--max-time", "30")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,6 @@ class Pod:
         """What a witness answers to a request from the pod."""
         return json.loads(self.curl(url, uid=uid))
 
-    def wait_for_port(self, port: int, timeout_s: float = 10) -> None:
+    def wait_for_port(self, port: int, timeout_s: float = 30) -> None:
         """Returns when something listens on `port`; nothing connects to it for that."""
         wait_until(lambda: self.namespace.listens(port), f"a listener on port {port} of {self.name}", timeout_s)

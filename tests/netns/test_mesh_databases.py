@@ -16,6 +16,7 @@ from tests.netns.pod import APP_UID
 
 POSTGRES_PROGRAMS = Path("/usr/lib/postgresql")
 SMTP = 2525
+MOST_S = 8  # a sidecar that waits for the client to speak gives up after 10 s
 
 
 def need(*programs: str) -> None:
@@ -126,9 +127,9 @@ def smtp(mesh: Mesh) -> Iterator[str]:
 def test_mail_is_delivered_though_its_server_speaks_first(mesh: Mesh, smtp: str) -> None:
     begun_s = time.monotonic()
     with mesh.client.pod.namespace.entered():
-        sender = smtplib.SMTP(smtp, SMTP, local_hostname="client", timeout=10)
+        sender = smtplib.SMTP(smtp, SMTP, local_hostname="client", timeout=30)
     with sender:
-        assert time.monotonic() - begun_s < 2
+        assert time.monotonic() - begun_s < MOST_S
         refused = sender.sendmail(
             "vote@example.test", ["count@example.test"], "Subject: squid\r\n\r\nOne for 🦑".encode()
         )

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 
 PORT, WITNESS = 50051, 8080
 PREFACE_BYTES = 24
-TIMEOUT_S = 10
+TIMEOUT_S = 30
 HEADERS = [
     (":method", "POST"),
     (":scheme", "http"),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.netns.mesh import Mesh
 from tests.netns.network import Service
+from tests.support.waiting import wait_until
 
 PORT = 50051
 HEADLESS = "echo.default.svc.cluster.local:50051"
@@ -32,6 +33,12 @@ def echo(mesh: Mesh) -> Service:
     return service
 
 
+def warm_up(mesh: Mesh, target: str, authority: str = "") -> None:
+    """Returns when the sidecar is connected to all pods: only then they take turns."""
+    few = 6
+    wait_until(lambda: len(call(mesh, target, authority, few)["servers"]) == len(mesh.pods), "calls at each pod", 60)
+
+
 def call(mesh: Mesh, target: str, authority: str = "", calls: int = CALLS) -> Any:
     command = (sys.executable, "-m", "tests.netns.grpc_client", target, str(calls), authority)
     return json.loads(mesh.client.pod.run(*command))
@@ -41,13 +48,13 @@ def assert_even(answer: Any) -> None:
     servers = answer["servers"]
     assert set(servers) == {"one", "two", "three"}
     assert sum(servers.values()) == CALLS
-    # They take turns, but at first not all of them may be connected.
     assert max(servers.values()) - min(servers.values()) <= 3
     assert answer["kinds"] == KINDS
 
 
 def test_the_calls_of_one_channel_to_a_service_are_spread_over_its_pods(mesh: Mesh, echo: Service, family: int) -> None:
     host = f"[{echo.ipv6}]" if family == 6 else echo.ipv4
+    warm_up(mesh, f"{host}:{PORT}")
     answer = call(mesh, f"{host}:{PORT}")
     assert_even(answer)
 
@@ -60,6 +67,7 @@ def test_without_sidecars_they_would_not_be(mesh: Mesh, echo: Service) -> None:
 
 
 def test_a_dialled_pod_is_balanced_when_the_calls_name_the_service(mesh: Mesh, echo: Service) -> None:
+    warm_up(mesh, f"{mesh.pods[0].ipv4}:{PORT}", HEADLESS)
     before = mesh.per_pod(echo)
     answer = call(mesh, f"{mesh.pods[0].ipv4}:{PORT}", HEADLESS)
     assert_even(answer)

@@ -25,6 +25,24 @@ CALLS_PER_S = 1000 if "MESHCTL_ROLLOUT_S" in os.environ else 500
 LOAD_S = float(os.environ.get("MESHCTL_ROLLOUT_S", "8"))
 NEWS_S = (0.0, 0.3, 1.0)  # when the clients' sidecars hear of it, for each pod in turn
 AFTER_S = 0.5
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Calls that go on."""
+
+    process: Process
+
+    def state(self) -> dict[str, Any]:
+        """What became of them so far; nothing before the first is told of."""
+        lines = [line for line in self.process.stdout().splitlines(keepends=True) if line.endswith("\n")]
+        return dict(json.loads(lines[-1])) if lines else {}
+
+    def wait_for_answers(self, replica: str) -> None:
+        self.process.wait_until(
+            lambda: replica in self.state().get("answered", {}), f"answers of {replica}", PATIENCE_S
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +69,7 @@ class Replica:
             process.terminate()
 
     def assert_gone(self) -> None:
-        assert [process.wait(20) for process in self.processes] == [0, 0]
+        assert [process.wait(PATIENCE_S) for process in self.processes] == [0, 0]
 
 
 class Rollout:
@@ -79,10 +97,12 @@ class Rollout:
         self.client.set_endpoints(cluster_of(self.service), [replica.address for replica in self.replicas])
         self.network.set_pods(self.service, [replica.meshed.pod for replica in self.replicas])
 
-    def replace(self, number: int, news_s: float) -> Replica:
-        """Replaces a replica by a new one; returns the old one, which is going."""
-        self.replicas.append(self.start(f"new{number}"))
+    def replace(self, number: int, news_s: float, load: Load) -> Replica:
+        """Replaces a replica by a new one, which gets calls; returns the old one, which is going."""
+        new = self.start(f"new{number}")
+        self.replicas.append(new)
         self.tell()
+        load.wait_for_answers(new.name)
         old = self.replicas.pop(0)
         old.terminate()
         time.sleep(news_s)
@@ -91,32 +111,27 @@ class Rollout:
         return old
 
     @contextmanager
-    def load(self) -> Iterator[dict[str, Any]]:
-        """Calls go on inside; afterwards, the mapping has what became of them."""
+    def load(self) -> Iterator[Load]:
+        """Calls go on inside; afterwards, all of them have ended."""
         target = f"{self.service.ipv4}:{PORT}"
-        process = self.client.pod.start_python("tests.netns.grpc_load", target, str(CALLS_PER_S))
-
-        def state() -> dict[str, Any]:
-            lines = [line for line in process.stdout().splitlines(keepends=True) if line.endswith("\n")]
-            return dict(json.loads(lines[-1])) if lines else {}
-
-        process.wait_until(lambda: state().get("answered"), "the first answers")
-        became: dict[str, Any] = {}
-        yield became
-        process.stop(timeout_s=20)
-        became.update(state())
+        load = Load(self.client.pod.start_python("tests.netns.grpc_load", target, str(CALLS_PER_S)))
+        for replica in self.replicas:
+            load.wait_for_answers(replica.name)
+        yield load
+        load.process.stop(PATIENCE_S)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60 + 4 * LOAD_S)
+@pytest.mark.timeout(300 + 4 * LOAD_S)
 def test_a_rolling_restart_of_pods_with_their_sidecars_costs_no_call(network: Network) -> None:
     rollout = Rollout(network)
     going = []
     begun_s, restarts = time.monotonic(), 0
-    with rollout.load() as became:
+    with rollout.load() as load:
         while restarts < 3 or time.monotonic() - begun_s < LOAD_S:
-            going.append(rollout.replace(restarts, NEWS_S[restarts % len(NEWS_S)]))
+            going.append(rollout.replace(restarts, NEWS_S[restarts % len(NEWS_S)], load))
             restarts += 1
+    became = load.state()
     print(f"{became['started']} calls, {restarts} pods replaced; the slowest took {became['slowest_s']:.3f} s")
     assert became["failed"] == []
     assert sum(became["answered"].values()) == became["started"]

@@ -102,7 +102,9 @@ class FaultProxy:
                 try:
                     await asyncio.wait_for(self._loop.sock_connect(filler, split_address(self.address)), 0.2)
                 except TimeoutError:
-                    return
+                    # A loop that stood still meanwhile finds the time over, though the connection is there.
+                    if not _is_connected(filler):
+                        return
 
         self._do(fill())
 
@@ -168,6 +170,13 @@ class FaultProxy:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    with contextlib.suppress(OSError):
+        sock.getpeername()
+        return True
+    return False
 
 
 def _listening(address: str, backlog: int) -> socket.socket:

@@ -34,11 +34,11 @@ async def main(kubeconfig: Path, directory: Path) -> None:
     services = Mirror(client, "/api/v1/services")
     slices = Mirror(client, "/apis/discovery.k8s.io/v1/endpointslices")
     kubelet = Kubelet(client, NAME, pods, directory)
-    await kubelet.register()
-    works = [
-        each.run() for each in (kubelet, ServiceAddresses(services, slices), ClusterDns(services, slices, NODE_IP))
-    ]
-    tasks = [asyncio.create_task(work) for work in (*works, *(mirror.run() for mirror in (services, slices, pods)))]
+    addresses = ServiceAddresses(services, slices)
+    works = (kubelet, addresses, ClusterDns(services, slices, NODE_IP), services, slices, pods)
+    tasks = [asyncio.create_task(work.run()) for work in works]
+    # Ready is a node whose pods reach the Services that were there before it.
+    tasks.append(asyncio.create_task(kubelet.live(addresses.applied)))
     stopping = asyncio.create_task(stopped.wait())
     try:
         done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)

@@ -84,12 +84,16 @@ class Client:
 
 @dataclass
 class Mirror:
-    """A collection kept up to date; `changed` is told of each object that is new, other, or (None) gone."""
+    """A collection kept up to date; `listeners` are told of each object that is new, other, or (None) gone.
+
+    `listed`: all that was there at first is known.
+    """
 
     client: Client
     path: str
     objects: dict[Key, Json] = field(default_factory=dict)
     listeners: list[Callable[[Key, Json | None], None]] = field(default_factory=list)
+    listed: bool = False
 
     async def run(self) -> None:
         """Until it is cancelled. While the API server is away, the objects stay as they are."""
@@ -100,10 +104,11 @@ class Mirror:
 
     async def _list(self) -> str:
         answer = await self.client.request("GET", self.path)
-        listed = {_key(item): item for item in answer["items"]}
-        for key in [key for key in self.objects if key not in listed]:
+        found = {_key(item): item for item in answer["items"]}
+        self.listed = True
+        for key in [key for key in self.objects if key not in found]:
             self._set(key, None)
-        for key, item in listed.items():
+        for key, item in found.items():
             self._set(key, item)
         return str(answer["metadata"]["resourceVersion"])
 

@@ -27,8 +27,13 @@ class Kubelet:
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         pods.listeners.append(self._see)
 
-    async def register(self) -> None:
-        """Tells the API server that there is such a node."""
+    async def live(self, prepared: asyncio.Event) -> None:
+        """Tells the API server that there is such a node, when all is prepared for its pods; then until cancelled."""
+        await prepared.wait()
+        await self._register()
+        await asyncio.Event().wait()
+
+    async def _register(self) -> None:
         labels = {"kubernetes.io/hostname": self._name, "topology.kubernetes.io/zone": ZONE}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._name, "labels": labels}}
         path = f"/api/v1/nodes/{self._name}"

@@ -14,12 +14,13 @@ SERVICE_NAME = "kubernetes.io/service-name"
 
 
 class ServiceAddresses:
-    """Keeps the rules as the collections of Services and EndpointSlices want them."""
+    """Keeps the rules as the collections of Services and EndpointSlices want them; `applied`: they are there."""
 
     def __init__(self, services: Mirror, slices: Mirror) -> None:
         self._services = services
         self._slices = slices
         self._changed = asyncio.Event()
+        self.applied = asyncio.Event()
         for mirror in (services, slices):
             mirror.listeners.append(lambda _key, _item: self._changed.set())
 
@@ -34,6 +35,8 @@ class ServiceAddresses:
             await process.communicate(text.encode())
             if process.returncode != 0:
                 raise RuntimeError(f"iptables-restore does not take these rules:\n{text}")
+            if self._services.listed and self._slices.listed:
+                self.applied.set()
 
 
 def rules(services: Iterable[Json], slices: Iterable[Json]) -> str:

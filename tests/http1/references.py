@@ -87,7 +87,7 @@ def copying() -> Iterator[list[Lane]]:
     """A proxy that understands nothing and forwards every byte as it is: what the assertions have to catch."""
     with contextlib.ExitStack() as stack:
         lanes = []
-        for backend in stack.enter_context(recorders()):
+        for backend in stack.enter_context(recorders(4 * LANES)):  # most of them wait
             proxy = stack.enter_context(FaultProxy(backend.address))
             lanes.append(Lane(proxy.address, backend))
         yield lanes

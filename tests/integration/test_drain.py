@@ -198,14 +198,20 @@ def test_a_kept_alive_connection_without_a_request_lives_on_while_something_runs
         assert proxy.wait() == 0
 
 
-@pytest.mark.parametrize("protocol", ["http2", "http1", "detect"])
-def test_without_calls_the_proxy_exits_soon_after_late_arrivals(
-    paced: PacedServer, protocol: str, tmp_path: Path
-) -> None:
+def test_without_calls_the_proxy_exits_soon_after_late_arrivals(paced: PacedServer, tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as threads:  # at the same time, since each takes as long as late arrivals do
+        for drained in [
+            threads.submit(exits_in_time, paced, each, tmp_path / each) for each in ("http2", "http1", "detect")
+        ]:
+            drained.result()
+
+
+def exits_in_time(paced: PacedServer, protocol: str, directory: Path) -> None:
     """Also with connections that are open and say nothing: kept alive, or silent since they came."""
+    directory.mkdir()
     config = http1_config(paced.address, shutdown_grace_s=GRACE_S)
     config["listeners"][0]["protocol"] = protocol
-    with start_proxy(config, tmp_path) as proxy, contextlib.ExitStack() as clients:
+    with start_proxy(config, directory) as proxy, contextlib.ExitStack() as clients:
         address = split_address(proxy.listener("outbound"))
         if protocol == "http2":
             client = Http2Client(proxy.listener("outbound"))

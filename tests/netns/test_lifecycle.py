@@ -81,12 +81,12 @@ def test_outbound_goes_on_until_the_application_is_gone(meshed: Meshed) -> None:
 
 def test_an_application_that_keeps_a_connection_open_has_the_whole_grace_period(network: Network) -> None:
     """A sidecar that is no init container is told at the same time as its application."""
-    meshed = Meshed(network, grace_s=8)
+    meshed = Meshed(network, grace_s=LATE_ARRIVALS_S + 1)
     with connected(meshed.pod, meshed.other) as application:
         assert b"200" in ask(application)
         told_s = meshed.terminate()
         assert meshed.sidecar.wait(SOON_S) == 0
-        assert time.monotonic() - told_s > 7
+        assert time.monotonic() - told_s > LATE_ARRIVALS_S + 0.5
 
 
 def test_without_outbound_connections_it_exits_when_late_arrivals_are_over(meshed: Meshed) -> None:

@@ -237,7 +237,7 @@ async def test_it_wakes_when_something_changes_and_goes_on_after_trouble(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("turns", range(6))
+@pytest.mark.parametrize("turns", range(3))
 async def test_it_ends_when_it_is_told_to_just_as_something_changes(scene: Scene, turns: int) -> None:
     running = asyncio.create_task(scene.keeper.run())
     await until(lambda: scene.server.all(SECRETS) and scene.server.watches(CONFIGURATIONS))

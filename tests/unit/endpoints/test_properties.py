@@ -120,4 +120,4 @@ class Serving(RuleBasedStateMachine):
 
 
 TestServing = Serving.TestCase
-TestServing.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+TestServing.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)

@@ -23,7 +23,7 @@ build: $(VENV)/.built ## Set up the environment and compile the data plane
 demo: build ## Show the problem and the cure on real gRPC traffic (about a minute)
 	@$(BIN)/meshctl demo
 
-test: build ## Run the tests (about ten minutes)
+test: build ## Run the tests (under ten minutes)
 	@$(BIN)/python -m pytest
 
 soak: build ## Run the tests of memory and of mutated frames at full size (a few minutes)

@@ -19,7 +19,7 @@ from meshctl.options import (
     needed,
     pod_namespace_option,
 )
-from meshctl.parameters import Pod
+from meshctl.parameters import POD_NAME
 from meshctl.terminal import output_option, show_json, table
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ SIDECAR_KEYS = ("address", "pod", "weight", "state", "ewma_ms", "in_flight", "ca
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("authority", required=False)
-@click.option("--pod", type=Pod(), metavar="[NS/]POD", help="Ask the sidecar of that pod, and not the controller.")
+@click.option("--pod", type=POD_NAME, metavar="[NS/]POD", help="Ask the sidecar of that pod, and not the controller.")
 @click.option("--zone", metavar="NAME", help="As a caller in that zone sees it; for the controller.")
 @pod_namespace_option
 @controller_namespace_option

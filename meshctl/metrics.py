@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from meshctl.options import AbsentError, access_options, ask, needed, pod_namespace_option
-from meshctl.parameters import Pod, Seconds
+from meshctl.parameters import POD_NAME, Seconds
 from meshctl.terminal import output_option, show_json, table
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Exit codes:
 
 
 @click.command(epilog=EXIT_CODES)
-@click.argument("pod", type=Pod(), metavar="[NS/]POD")
+@click.argument("pod", type=POD_NAME, metavar="[NS/]POD")
 @click.option("--raw", is_flag=True, help="The page /metrics as it is, in Prometheus' text format.")
 @click.option(
     "--interval",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from meshctl.access import ANSWER_S, Access
-from meshctl.parameters import Namespace, Seconds
+from meshctl.parameters import NAMESPACE_NAME, Seconds
 
 if TYPE_CHECKING:
     from meshctl.cluster import Cluster
@@ -34,7 +34,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 namespace_option = click.option(
     "-n",
     "--namespace",
-    type=Namespace(),
+    type=NAMESPACE_NAME,
     default=NAMESPACE,
     show_default=True,
     metavar="NAME",
@@ -43,11 +43,11 @@ namespace_option = click.option(
 
 
 pod_namespace_option = click.option(
-    "-n", "--namespace", type=Namespace(), metavar="NAME", help="The pod's namespace.  [default: the context's]"
+    "-n", "--namespace", type=NAMESPACE_NAME, metavar="NAME", help="The pod's namespace.  [default: the context's]"
 )
 controller_namespace_option = click.option(
     "--controller-namespace",
-    type=Namespace(),
+    type=NAMESPACE_NAME,
     default=NAMESPACE,
     show_default=True,
     metavar="NAME",

@@ -12,30 +12,29 @@ from typing import Any, Final
 import click
 
 _LABEL: Final = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123
-_is_namespace: Final = re.compile(_LABEL).fullmatch
-_is_pod: Final = re.compile(rf"(?:{_LABEL}/)?(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*").fullmatch
 
 
-class Namespace(click.ParamType[str]):
-    """A namespace's name."""
+class Name(click.ParamType[str]):
+    """What all of `pattern` matches; `wanted` says what that is."""
 
     name = "name"
 
+    def __init__(self, pattern: str, wanted: str) -> None:
+        self._is_one = re.compile(pattern).fullmatch
+        self._wanted = wanted
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not _is_namespace(value):
-            self.fail(f"{value!r} is not a namespace's name, such as shop", param, ctx)
+        if not self._is_one(value):
+            self.fail(f"{value!r} is not {self._wanted}", param, ctx)
         return str(value)
 
 
-class Pod(click.ParamType[str]):
-    """ "pod" or "namespace/pod"."""
-
-    name = "pod"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not _is_pod(value):
-            self.fail(f"{value!r} is not a pod's name, such as web-5d4f-x2x9q or shop/web-5d4f-x2x9q", param, ctx)
-        return str(value)
+NAMESPACE_NAME: Final = Name(_LABEL, "a namespace's name, such as shop")
+POD_NAME: Final = Name(
+    rf"(?:{_LABEL}/)?(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*",
+    "a pod's name, such as web-5d4f-x2x9q or shop/web-5d4f-x2x9q",
+)
+"""With or without a namespace before it."""
 
 
 class Seconds(click.FloatRange):
